@@ -1,0 +1,265 @@
+#include "cli/load.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "absl/synchronization/mutex.h"
+#include "cli/command.h"
+
+namespace skein::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kTickInterval(10);
+constexpr std::chrono::microseconds kPaceInterval(100);
+
+uint64_t NowMicros() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+
+// xorshift64*: what a caller draws must cost next to nothing.
+uint64_t Draw(uint64_t* state) {
+  *state ^= *state >> 12;
+  *state ^= *state << 25;
+  *state ^= *state >> 27;
+  return *state * 0x2545f4914f6cdd1dull;
+}
+
+std::string ReasonOf(const absl::Status& status) {
+  const ErrorReason reason = DetailOf(status).reason;
+  return reason == ErrorReason::kNone ? absl::StatusCodeToString(status.code())
+                                      : ErrorReasonName(reason);
+}
+
+// One client object with its callers. Everything but the atomics belongs to the client's callback
+// thread once the load runs.
+class Connection {
+ public:
+  Connection(const LoadOptions& options, std::unique_ptr<Client> client, uint64_t seed)
+      : options_(options),
+        value_(options.value_bytes, 'v'),
+        client_(std::move(client)),
+        random_(seed | 1) {}
+
+  void SetWindow(uint64_t begin_us, uint64_t end_us) {
+    begin_us_ = begin_us;
+    end_us_ = end_us;
+  }
+
+  // Begins one call. With `chain`, its answer begins the next, until the end.
+  void Issue(uint64_t intended_us, uint64_t random, bool chain) {
+    in_flight_.fetch_add(1, std::memory_order_relaxed);
+    const std::string key = LoadKey(random % options_.keys);
+    if (static_cast<int>((random >> 40) % 100) < options_.read_percent) {
+      client_->GetAsync(key, options_.read,
+                        [this, intended_us, chain](absl::StatusOr<GetResult> result) {
+                          if (result.ok() && !result->has_value()) ++not_found_;
+                          OnAnswer(intended_us, chain, result.status(), &result_.reads);
+                        });
+    } else {
+      client_->PutAsync(key, value_, options_.write,
+                        [this, intended_us, chain](absl::StatusOr<PutResult> result) {
+                          OnAnswer(intended_us, chain, result.status(), &result_.writes);
+                        });
+    }
+  }
+
+  // Callers whose last call failed rest until this is called, so that errors do not spin.
+  void RestartResting() {
+    const int resting = resting_.exchange(0);
+    for (int i = 0; i < resting; ++i)
+      Issue(NowMicros(), restart_random_ += 0x9e3779b97f4a7c15ull, true);
+  }
+
+  void Stop() { stopped_ = true; }
+  uint64_t in_flight() const { return in_flight_.load(); }
+  uint64_t done() const { return done_.load(); }
+  uint64_t failed() const { return failed_.load(); }
+
+  // After the last answer.
+  LoadResult TakeResult() {
+    client_.reset();
+    result_.not_found = not_found_;
+    return std::move(result_);
+  }
+
+ private:
+  void OnAnswer(uint64_t intended_us, bool chain, const absl::Status& status, uint64_t* counter) {
+    const uint64_t now = NowMicros();
+    const bool counted = intended_us >= begin_us_ && intended_us < end_us_;
+    if (!status.ok()) {
+      failed_.fetch_add(1, std::memory_order_relaxed);
+      if (counted) {
+        ++result_.errors;
+        ++result_.errors_by_reason[ReasonOf(status)];
+      }
+    } else {
+      done_.fetch_add(1, std::memory_order_relaxed);
+      if (counted) {
+        ++*counter;
+        result_.latency_us.Record(now - intended_us);
+      }
+    }
+    if (chain && !stopped_ && now < end_us_) {
+      if (status.ok()) {
+        Issue(now, Draw(&random_), true);
+      } else {
+        resting_.fetch_add(1);
+      }
+    }
+    in_flight_.fetch_sub(1, std::memory_order_release);
+  }
+
+  const LoadOptions& options_;
+  const std::string value_;
+  std::unique_ptr<Client> client_;
+  uint64_t begin_us_ = 0;
+  uint64_t end_us_ = 0;
+  uint64_t random_;
+  uint64_t restart_random_ = 0;  // of the thread that restarts
+  uint64_t not_found_ = 0;
+  LoadResult result_;
+  std::atomic<uint64_t> in_flight_{0};
+  std::atomic<uint64_t> done_{0};
+  std::atomic<uint64_t> failed_{0};
+  std::atomic<int> resting_{0};
+  std::atomic<bool> stopped_{false};
+};
+
+using Connections = std::vector<std::unique_ptr<Connection>>;
+
+LoadProgress ProgressOf(const Connections& connections, uint64_t begin_us) {
+  LoadProgress progress;
+  progress.seconds = (static_cast<double>(NowMicros()) - static_cast<double>(begin_us)) / 1e6;
+  for (const auto& connection : connections) {
+    progress.done += connection->done();
+    progress.errors += connection->failed();
+  }
+  return progress;
+}
+
+uint64_t InFlight(const Connections& connections) {
+  uint64_t sum = 0;
+  for (const auto& connection : connections) sum += connection->in_flight();
+  return sum;
+}
+
+// Returns when the load ended.
+uint64_t DriveClosed(const LoadOptions& options, Connections* connections, uint64_t begin_us,
+                     uint64_t end_us, const std::function<bool(const LoadProgress&)>& tick) {
+  uint64_t random = begin_us | 1;
+  for (int i = 0; i < options.clients; ++i) {
+    (*connections)[static_cast<size_t>(i) % connections->size()]->Issue(NowMicros(), Draw(&random),
+                                                                        true);
+  }
+  while (NowMicros() < end_us) {
+    if (!tick(ProgressOf(*connections, begin_us))) break;
+    std::this_thread::sleep_for(kTickInterval);
+    for (auto& connection : *connections) connection->RestartResting();
+  }
+  return std::min(NowMicros(), end_us);
+}
+
+uint64_t DriveOpen(const LoadOptions& options, Connections* connections, uint64_t start_us,
+                   uint64_t begin_us, uint64_t end_us,
+                   const std::function<bool(const LoadProgress&)>& tick) {
+  const double interval_us = 1e6 / options.rate;
+  uint64_t random = begin_us | 1;
+  uint64_t next = 0;
+  uint64_t next_tick_us = 0;
+  while (true) {
+    const uint64_t now = NowMicros();
+    if (now >= end_us) break;
+    if (now >= next_tick_us) {
+      next_tick_us = now + 10'000;
+      if (!tick(ProgressOf(*connections, begin_us))) break;
+    }
+    const bool room = InFlight(*connections) < options.in_flight_max;
+    while (room) {
+      const uint64_t intended =
+          start_us + static_cast<uint64_t>(static_cast<double>(next) * interval_us);
+      if (intended > now || intended >= end_us) break;
+      (*connections)[next % connections->size()]->Issue(intended, Draw(&random), false);
+      ++next;
+      if (next % 256 == 0) break;  // look at the clock and the room again
+    }
+    const uint64_t due = start_us + static_cast<uint64_t>(static_cast<double>(next) * interval_us);
+    if (due > now || !room) {
+      const auto rest = room ? std::chrono::microseconds(due - now) : kPaceInterval;
+      std::this_thread::sleep_for(
+          std::clamp(rest, kPaceInterval, std::chrono::microseconds(kTickInterval)));
+    }
+  }
+  return std::min(NowMicros(), end_us);
+}
+
+}  // namespace
+
+std::string LoadKey(uint64_t n) { return fmt::format("bench-{:010d}", n); }
+
+LoadResult RunLoad(const LoadOptions& options,
+                   const std::function<std::unique_ptr<Client>()>& connect,
+                   const std::function<bool(const LoadProgress&)>& tick) {
+  Connections connections;
+  for (int i = 0; i < options.connections; ++i) {
+    connections.push_back(std::make_unique<Connection>(
+        options, connect(), NowMicros() * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(i)));
+  }
+  const uint64_t start_us = NowMicros();
+  const uint64_t begin_us = start_us + static_cast<uint64_t>(options.warmup_seconds * 1e6);
+  const uint64_t end_us = begin_us + static_cast<uint64_t>(options.duration_seconds * 1e6);
+  for (auto& connection : connections) connection->SetWindow(begin_us, end_us);
+  const uint64_t ended_us = options.rate > 0
+                                ? DriveOpen(options, &connections, start_us, begin_us, end_us, tick)
+                                : DriveClosed(options, &connections, begin_us, end_us, tick);
+  for (auto& connection : connections) connection->Stop();
+  // Every call has a deadline, so this ends.
+  while (InFlight(connections) > 0 && tick(ProgressOf(connections, begin_us))) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  LoadResult sum;
+  for (auto& connection : connections) {
+    const LoadResult one = connection->TakeResult();
+    sum.reads += one.reads;
+    sum.writes += one.writes;
+    sum.not_found += one.not_found;
+    sum.errors += one.errors;
+    for (const auto& [reason, count] : one.errors_by_reason) sum.errors_by_reason[reason] += count;
+    sum.latency_us.Merge(one.latency_us);
+  }
+  sum.seconds = ended_us > begin_us ? static_cast<double>(ended_us - begin_us) / 1e6 : 0;
+  return sum;
+}
+
+absl::Status Preload(Client* client, const LoadOptions& options) {
+  const std::string value(options.value_bytes, 'v');
+  const uint64_t window = std::clamp<uint64_t>((8 << 20) / (options.value_bytes + 1), 1, 256);
+  absl::Mutex mu;
+  uint64_t in_flight = 0;
+  absl::Status first_error;
+  for (uint64_t n = 0; n < options.keys; ++n) {
+    {
+      absl::MutexLock lock(&mu);
+      const auto room = [&] { return in_flight < window; };
+      mu.Await(absl::Condition(&room));
+      if (!first_error.ok() || Interrupted()) break;
+      ++in_flight;
+    }
+    client->PutAsync(LoadKey(n), value, options.write, [&](absl::StatusOr<PutResult> result) {
+      absl::MutexLock lock(&mu);
+      --in_flight;
+      if (!result.ok() && first_error.ok()) first_error = result.status();
+    });
+  }
+  absl::MutexLock lock(&mu);
+  const auto drained = [&] { return in_flight == 0; };
+  mu.Await(absl::Condition(&drained));
+  return first_error;
+}
+
+}  // namespace skein::cli

@@ -1,0 +1,116 @@
+#include "cli/status.h"
+
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/text.h"
+
+namespace skein::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kStatusTimeout(500);
+
+std::vector<std::vector<std::string>> Rows(const ClusterStatus& cluster) {
+  std::vector<std::vector<std::string>> rows = {
+      {"NODE", "ROLE", "TERM", "ADDRESS", "REACHABLE", "REVISION", "LAG", "LAG BYTES", "LAG MS"}};
+  for (const NodeStatus& node : cluster.nodes) {
+    std::vector<std::string> row = {node.id,
+                                    RoleName(node),
+                                    node.reachable ? std::to_string(node.term) : "-",
+                                    node.address,
+                                    node.reachable ? "yes" : "no",
+                                    node.reachable ? std::to_string(node.applied_revision) : "-"};
+    for (const std::string& lag : LagColumns(node)) row.push_back(lag);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+int RunStatus(const Globals& globals) {
+  const auto cluster = globals.Connect()->Status(std::min(kStatusTimeout, globals.Timeout()));
+  if (!cluster.ok()) return Fail(globals, "status", cluster.status());
+  switch (ListOutput(globals)) {
+    case Output::kJson:
+      PrintJson(StatusJson(*cluster));
+      break;
+    case Output::kPlain:
+      for (const NodeStatus& node : cluster->nodes) {
+        const auto lag = LagColumns(node);
+        fmt::print(
+            "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={}\n",
+            node.id, RoleName(node), node.term, node.address, node.reachable ? "yes" : "no",
+            node.applied_revision, lag[0], lag[1], lag[2]);
+      }
+      break;
+    case Output::kDefault:
+    case Output::kTable:
+      PrintTable(Rows(*cluster));
+  }
+  if (!cluster->leader_id.empty()) return kExitDone;
+  fmt::print(stderr, "skein: no node leads: writes are refused until one is elected\n");
+  return kExitFailed;
+}
+
+}  // namespace
+
+const char* RoleName(const NodeStatus& node) {
+  if (!node.reachable) return "unreachable";
+  switch (node.role) {
+    case NodeRole::kLeader:
+      return "leader";
+    case NodeRole::kLearner:
+      return "learner";
+    case NodeRole::kCandidate:
+      return "candidate";
+    case NodeRole::kFollower:
+    case NodeRole::kUnknown:
+      break;
+  }
+  return "follower";
+}
+
+std::vector<std::string> LagColumns(const NodeStatus& node) {
+  if (!node.lag.has_value()) return {"-", "-", "-"};
+  return {std::to_string(node.lag->revisions), std::to_string(node.lag->bytes),
+          std::to_string(node.lag->milliseconds)};
+}
+
+nlohmann::ordered_json LagJson(const NodeStatus& node) {
+  if (!node.lag.has_value()) return nullptr;
+  return {{"revisions", node.lag->revisions},
+          {"bytes", node.lag->bytes},
+          {"milliseconds", node.lag->milliseconds}};
+}
+
+nlohmann::ordered_json StatusJson(const ClusterStatus& cluster) {
+  nlohmann::ordered_json json;
+  json["leader"] = nullptr;
+  if (!cluster.leader_id.empty()) json["leader"] = cluster.leader_id;
+  json["term"] = cluster.term;
+  json["nodes"] = nlohmann::ordered_json::array();
+  for (const NodeStatus& node : cluster.nodes) {
+    nlohmann::ordered_json one;
+    one["id"] = node.id;
+    one["role"] = RoleName(node);
+    one["address"] = node.address;
+    one["reachable"] = node.reachable;
+    one["revision"] = nullptr;
+    if (node.reachable) one["revision"] = node.applied_revision;
+    one["lag"] = LagJson(node);
+    json["nodes"].push_back(std::move(one));
+  }
+  return json;
+}
+
+void AddStatus(CLI::App* app, Globals* globals) {
+  CLI::App* command =
+      app->add_subcommand("status", "Ask every node how it is; exit code 1 if none leads");
+  command->footer(
+      "LAG counts revisions that the leader has committed and the node has not applied.\n"
+      "Examples:\n"
+      "  skein status\n"
+      "  skein status --endpoints 127.0.0.1:7412 --output json");
+  command->callback([=] { globals->run = [=] { return RunStatus(*globals); }; });
+}
+
+}  // namespace skein::cli

@@ -1,0 +1,361 @@
+#include "client/cluster_calls.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "client/codec.h"
+#include "common/random.h"
+#include "skein/v1/cluster.grpc.pb.h"
+#include "skein/v1/kv.grpc.pb.h"
+
+namespace skein::client {
+namespace {
+
+absl::Status NoCallInsideCallback() {
+  return absl::FailedPreconditionError("a blocking call inside a callback would never return");
+}
+
+// The status of a unary or streaming call, with the detail that its trailer carries.
+absl::Status StatusOfCall(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  v1::RichStatus rich;
+  v1::ErrorDetail detail;
+  if (rich.ParseFromString(status.error_details())) {
+    for (const google::protobuf::Any& any : rich.details()) {
+      if (any.UnpackTo(&detail)) return DecodeError(code, status.error_message(), detail);
+    }
+  }
+  return absl::Status(code, status.error_message());
+}
+
+// One scan on one node, on the caller's thread.
+class ScanCall {
+ public:
+  ScanCall(ChannelPool* channels, const std::string& address, std::chrono::milliseconds timeout)
+      : stub_(v1::Kv::NewStub(channels->Get(address))), timeout_(timeout) {}
+  ~ScanCall() {
+    cq_.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (cq_.Next(&tag, &ok)) {
+    }
+  }
+
+  // *answered: some message came, so the call cannot be repeated elsewhere.
+  absl::Status Run(const v1::ScanRequest& request, const std::function<bool(KeyValue)>& visit,
+                   ScanResult* result, bool* answered, bool* in_time) {
+    reader_ = stub_->PrepareAsyncScan(&context_, request, &cq_);
+    reader_->StartCall(this);
+    bool stopped = false;
+    if (Await()) {
+      while (!stopped && Next()) {
+        *answered = true;
+        stopped = !Deliver(request, visit, result);
+      }
+    }
+    if (stopped) context_.TryCancel();
+    grpc::Status status;
+    reader_->Finish(&status, this);
+    void* tag = nullptr;
+    bool ok = false;
+    cq_.Next(&tag, &ok);
+    *in_time = in_time_;
+    if (stopped) return absl::OkStatus();
+    return StatusOfCall(status);
+  }
+
+ private:
+  bool Next() {
+    response_.Clear();
+    reader_->Read(&response_, this);
+    return Await();
+  }
+
+  // False: the visitor has had enough.
+  bool Deliver(const v1::ScanRequest& request, const std::function<bool(KeyValue)>& visit,
+               ScanResult* result) {
+    result->by = DecodeNode(response_.node());
+    if (request.count_only()) {
+      result->count = response_.count();
+      return true;
+    }
+    for (v1::KeyValue& item : *response_.mutable_items()) {
+      ++result->count;
+      if (!visit(
+              {std::move(*item.mutable_key()), std::move(*item.mutable_value()), item.version()})) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // Waits for the one event that is due; cancels the call when it takes too long.
+  bool Await() {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto deadline = std::chrono::system_clock::now() + timeout_;
+    if (cq_.AsyncNext(&tag, &ok, deadline) == grpc::CompletionQueue::GOT_EVENT) return ok;
+    in_time_ = false;
+    context_.TryCancel();
+    cq_.Next(&tag, &ok);
+    return false;
+  }
+
+  std::unique_ptr<v1::Kv::Stub> stub_;
+  const std::chrono::milliseconds timeout_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue cq_;
+  std::unique_ptr<grpc::ClientAsyncReader<v1::ScanResponse>> reader_;
+  v1::ScanResponse response_;
+  bool in_time_ = true;
+};
+
+struct Target {
+  std::optional<size_t> slot;
+  std::string address;
+};
+
+Target PickTarget(Dispatcher* dispatcher, ReadPolicy policy, const TriedSet& tried,
+                  uint64_t random) {
+  Target target;
+  absl::Notification done;
+  dispatcher->RunOnLoop([&](ClusterView* view, Router* router) {
+    target.slot = router->PickReader(*view, policy, tried, random);
+    if (target.slot.has_value()) target.address = view->node(*target.slot).address;
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return target;
+}
+
+Circumstances AskCircumstances(Dispatcher* dispatcher, ReadPolicy policy, TriedSet tried,
+                               const Outcome& outcome, uint64_t random) {
+  Circumstances now;
+  if (outcome.slot.has_value()) tried.Add(*outcome.slot);
+  absl::Notification done;
+  dispatcher->RunOnLoop([&](ClusterView* view, Router* router) {
+    if (outcome.happened != Happened::kRefused && outcome.slot.has_value()) {
+      view->MarkDown(*outcome.slot);
+    }
+    now.any_node_up = view->AnyUp();
+    now.untried_node_left = router->PickReader(*view, policy, tried, random).has_value();
+    done.Notify();
+  });
+  done.WaitForNotification();
+  now.now_us = dispatcher->NowMicros();
+  now.random = random;
+  return now;
+}
+
+v1::ScanRequest RequestOf(const ScanOptions& options, bool count_only, uint64_t token,
+                          uint64_t wait_ms) {
+  v1::ScanRequest request;
+  request.set_start(options.start);
+  request.set_end(options.end);
+  request.set_prefix(options.prefix);
+  request.set_limit(options.limit);
+  request.set_reverse(options.reverse);
+  request.set_keys_only(options.keys_only);
+  request.set_count_only(count_only);
+  *request.mutable_read() = EncodeReadOptions(options.read, token, wait_ms);
+  return request;
+}
+
+Outcome OutcomeOf(const Target& target, const absl::Status& status, bool in_time) {
+  Outcome outcome;
+  outcome.slot = target.slot;
+  outcome.address = target.address;
+  outcome.error = status;
+  if (!in_time) {
+    outcome.happened = Happened::kSlow;
+  } else if (DetailOf(status).reason != ErrorReason::kNone ||
+             status.code() != absl::StatusCode::kUnavailable) {
+    outcome.happened = Happened::kRefused;
+  }
+  return outcome;
+}
+
+}  // namespace
+
+absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
+                                const ScanOptions& options, bool count_only,
+                                const std::function<bool(KeyValue)>& visit) {
+  if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
+  const ClientOptions& defaults = dispatcher->options();
+  const auto deadline =
+      options.read.deadline.count() > 0 ? options.read.deadline : defaults.deadline;
+  const ReadPolicy policy = options.read.policy.value_or(defaults.read_policy);
+  const uint64_t start_us = dispatcher->NowMicros();
+  CallPlan plan(CallKind::kRead, start_us,
+                start_us + static_cast<uint64_t>(deadline.count()) * 1000,
+                static_cast<uint64_t>(defaults.unreachable_patience.count()) * 1000);
+  const auto timeout = std::min(deadline, defaults.read_attempt_timeout * 2);
+  const v1::ScanRequest request =
+      RequestOf(options, count_only, dispatcher->token(),
+                std::max<uint64_t>(1, static_cast<uint64_t>(timeout.count()) / 2));
+  Random random(Random::SeedFromSystem());
+  while (true) {
+    const Target target = PickTarget(dispatcher, policy, plan.tried(), random.Next());
+    ScanResult result;
+    bool answered = false;
+    bool in_time = true;
+    absl::Status status = absl::UnavailableError("no node takes the request now");
+    if (target.slot.has_value()) {
+      ScanCall call(channels, target.address, timeout);
+      status = call.Run(request, visit, &result, &answered, &in_time);
+    }
+    if (status.ok()) {
+      dispatcher->RaiseToken(result.by.applied_revision);
+      return result;
+    }
+    if (answered) {
+      return MakeError(absl::StatusCode::kUnavailable,
+                       fmt::format("the scan on {} broke off after {} items: {}", target.address,
+                                   result.count, MessageOf(status)),
+                       {.hint = "start again; what was read is one consistent, incomplete view"});
+    }
+    const Outcome outcome = OutcomeOf(target, status, in_time);
+    const NextStep step = plan.After(
+        outcome, AskCircumstances(dispatcher, policy, plan.tried(), outcome, random.Next()));
+    if (step.give_up) return step.status;
+    absl::SleepFor(absl::Microseconds(static_cast<int64_t>(step.delay_us)));
+  }
+}
+
+namespace {
+
+struct StatusQuestion {
+  std::string address;
+  grpc::ClientContext context;
+  std::unique_ptr<v1::Cluster::Stub> stub;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<v1::StatusResponse>> reader;
+  v1::StatusResponse answer;
+  grpc::Status status;
+};
+using Questions = std::vector<std::unique_ptr<StatusQuestion>>;
+
+// Asks all addresses at once, and appends what came back.
+void Ask(ChannelPool* channels, const std::vector<std::string>& addresses,
+         std::chrono::milliseconds timeout, Questions* questions) {
+  grpc::CompletionQueue cq;
+  const auto deadline = std::chrono::system_clock::now() + timeout;
+  for (const std::string& address : addresses) {
+    auto question = std::make_unique<StatusQuestion>();
+    question->address = address;
+    question->context.set_deadline(deadline);
+    question->stub = v1::Cluster::NewStub(channels->Get(address));
+    question->reader = question->stub->AsyncStatus(&question->context, {}, &cq);
+    question->reader->Finish(&question->answer, &question->status, question.get());
+    questions->push_back(std::move(question));
+  }
+  void* tag = nullptr;
+  bool ok = false;
+  for (size_t i = 0; i < addresses.size(); ++i) cq.Next(&tag, &ok);
+  cq.Shutdown();
+  while (cq.Next(&tag, &ok)) {
+  }
+}
+
+const v1::StatusResponse* NewestLeader(const Questions& questions) {
+  const v1::StatusResponse* leader = nullptr;
+  for (const auto& question : questions) {
+    if (!question->status.ok() || question->answer.role() != v1::ROLE_LEADER) continue;
+    if (leader == nullptr || question->answer.term() > leader->term()) leader = &question->answer;
+  }
+  return leader;
+}
+
+// What some node's member list says of a node that may not have answered itself.
+void FillFromMember(const v1::MemberStatus& member, bool from_leader, NodeStatus* node) {
+  node->id = member.id();
+  node->address = member.address();
+  node->voter = member.voter();
+  if (!from_leader || !node->reachable) return;
+  node->lag = NodeLag{member.lag().revisions(), member.lag().bytes(), member.lag().milliseconds()};
+}
+
+ClusterStatus Assemble(const Questions& questions) {
+  ClusterStatus cluster;
+  std::map<std::string, NodeStatus> nodes;
+  std::map<std::string, std::string> errors;  // by address
+  const v1::StatusResponse* members_of = NewestLeader(questions);
+  const bool from_leader = members_of != nullptr;
+  for (const auto& question : questions) {
+    const v1::StatusResponse& answer = question->answer;
+    if (!question->status.ok()) {
+      errors[question->address] = question->status.error_message();
+      continue;
+    }
+    cluster.cluster_id = answer.cluster_id();
+    cluster.term = std::max(cluster.term, answer.term());
+    if (!from_leader && (members_of == nullptr || answer.term() > members_of->term())) {
+      members_of = &answer;
+    }
+    NodeStatus& node = nodes[answer.node_id()];
+    node = DecodeStatus(answer);
+    node.address = question->address;
+  }
+  if (from_leader) cluster.leader_id = members_of->node_id();
+  for (const v1::MemberStatus& member : members_of->members()) {
+    NodeStatus& node = nodes[member.id()];
+    FillFromMember(member, from_leader, &node);
+    if (!node.reachable) node.error = errors[member.address()];
+  }
+  for (auto& [id, node] : nodes) cluster.nodes.push_back(std::move(node));
+  return cluster;
+}
+
+}  // namespace
+
+absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
+                                           std::chrono::milliseconds timeout) {
+  if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
+  std::set<std::string> asked;
+  std::vector<std::string> addresses;
+  absl::Notification done;
+  dispatcher->RunOnLoop([&](ClusterView* view, Router*) {
+    for (size_t i = 0; i < view->size(); ++i) {
+      if (view->Usable(i) && asked.insert(view->node(i).address).second) {
+        addresses.push_back(view->node(i).address);
+      }
+    }
+    done.Notify();
+  });
+  done.WaitForNotification();
+
+  Questions questions;
+  Ask(channels, addresses, timeout, &questions);
+  std::set<std::string> known_ids;
+  std::vector<std::string> more;
+  for (const auto& question : questions) {
+    if (question->status.ok()) known_ids.insert(question->answer.node_id());
+  }
+  for (const auto& question : questions) {
+    if (!question->status.ok()) continue;
+    for (const v1::MemberStatus& member : question->answer.members()) {
+      if (known_ids.count(member.id()) == 0 && asked.insert(member.address()).second) {
+        more.push_back(member.address());
+      }
+    }
+  }
+  if (!more.empty()) Ask(channels, more, timeout, &questions);
+  const bool any = std::any_of(questions.begin(), questions.end(),
+                               [](const auto& question) { return question->status.ok(); });
+  if (any) return Assemble(questions);
+  std::string tried;
+  for (const auto& question : questions) {
+    tried += fmt::format("{}{} ({})", tried.empty() ? "" : ", ", question->address,
+                         question->status.error_message());
+  }
+  return MakeError(absl::StatusCode::kUnavailable, "no node answered: " + tried,
+                   {.hint = "check the endpoints, and that the nodes are running"});
+}
+
+}  // namespace skein::client

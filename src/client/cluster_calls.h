@@ -1,0 +1,25 @@
+// The calls that do not travel in the pipeline: scans, and asking every node for its status. They
+// block the calling thread, each on a completion queue of its own.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "client/channels.h"
+#include "client/dispatcher.h"
+#include "skein/options.h"
+#include "skein/results.h"
+
+namespace skein::client {
+
+// See Client::Scan. With `count_only`, `visit` may be null.
+absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
+                                const ScanOptions& options, bool count_only,
+                                const std::function<bool(KeyValue)>& visit);
+
+// See Client::Status.
+absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
+                                           std::chrono::milliseconds timeout);
+
+}  // namespace skein::client

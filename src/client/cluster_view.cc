@@ -1,0 +1,155 @@
+#include "client/cluster_view.h"
+
+#include <algorithm>
+
+namespace skein::client {
+
+ClusterView::ClusterView(const std::vector<std::string>& endpoints) {
+  for (const std::string& endpoint : endpoints) {
+    if (!FindAddress(endpoint).has_value()) Add("", endpoint);
+  }
+}
+
+bool ClusterView::AnyUp() const {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (Usable(i) && nodes_[i].up) return true;
+  }
+  return false;
+}
+
+std::optional<size_t> ClusterView::Leader() const {
+  if (leader_id_.empty()) return std::nullopt;
+  return FindId(leader_id_);
+}
+
+bool ClusterView::AnotherLeaderClaimed(size_t slot) const {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const NodeBelief& node = nodes_[i];
+    if (i == slot || !Usable(i) || !node.up || node.leader_id.empty()) continue;
+    const std::optional<size_t> claimed = FindId(node.leader_id);
+    if (claimed != slot && (!claimed.has_value() || nodes_[*claimed].up)) return true;
+  }
+  return false;
+}
+
+bool ClusterView::Observe(size_t slot, const NodeReport& report) {
+  if (!report.node_id.empty() && nodes_[slot].id != report.node_id) {
+    Identify(slot, report.node_id);
+  }
+  NodeBelief& node = nodes_[slot];
+  node.up = true;
+  if (report.term >= node.term) {
+    node.term = report.term;
+    node.leader_id.assign(report.leader_id);
+  }
+  node.applied = std::max(node.applied, report.applied);
+  if (report.staleness_ms >= 0) node.lag_ms = report.staleness_ms;
+  return Claim(report.leader_id, report.term);
+}
+
+void ClusterView::ObserveMembers(const std::vector<Member>& members) {
+  if (members.empty()) return;
+  for (const Member& member : members) {
+    if (member.id.empty()) continue;
+    std::optional<size_t> slot = FindId(member.id);
+    if (!slot.has_value()) {
+      // An endpoint that has not answered yet may be this very node.
+      slot = FindAddress(member.address);
+      if (!slot.has_value() || !nodes_[*slot].id.empty()) {
+        slot = Add(member.id, member.address);
+      } else {
+        Identify(*slot, member.id);
+      }
+    }
+    NodeBelief& node = nodes_[*slot];
+    node.advertised = member.address;
+    node.voter = member.voter;
+    if (member.lag_ms.has_value()) node.lag_ms = member.lag_ms;
+  }
+  for (NodeBelief& node : nodes_) {
+    if (node.id.empty()) continue;
+    node.member = std::any_of(members.begin(), members.end(),
+                              [&](const Member& member) { return member.id == node.id; });
+  }
+}
+
+std::optional<size_t> ClusterView::ObserveLeaderHint(std::string_view id, std::string_view address,
+                                                     Term term) {
+  if (id.empty() || term < term_) return std::nullopt;
+  std::optional<size_t> slot = FindId(id);
+  if (!slot.has_value()) {
+    if (address.empty()) return std::nullopt;
+    slot = FindAddress(address);
+    if (slot.has_value() && nodes_[*slot].id.empty()) {
+      Identify(*slot, id);
+      slot = FindId(id);
+    } else {
+      slot = Add(id, address);
+    }
+  }
+  Claim(id, term);
+  return slot;
+}
+
+void ClusterView::MarkDown(size_t slot) {
+  NodeBelief& node = nodes_[slot];
+  node.up = false;
+  if (node.advertised.empty()) return;
+  node.address = node.address == node.advertised ? node.given : node.advertised;
+}
+
+std::optional<size_t> ClusterView::FindId(std::string_view id) const {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (!nodes_[i].alias && nodes_[i].id == id) return i;
+  }
+  return std::nullopt;
+}
+
+std::optional<size_t> ClusterView::FindAddress(std::string_view address) const {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (nodes_[i].address == address) return i;
+  }
+  return std::nullopt;
+}
+
+size_t ClusterView::Add(std::string_view id, std::string_view address) {
+  NodeBelief node;
+  node.id = id;
+  node.address = address;
+  node.given = address;
+  nodes_.push_back(std::move(node));
+  return nodes_.size() - 1;
+}
+
+void ClusterView::Identify(size_t slot, std::string_view id) {
+  const std::optional<size_t> owner = FindId(id);
+  if (owner.has_value() && *owner != slot) {
+    // Two addresses for one node. The one that just answered is known to work.
+    if (!nodes_[*owner].up) {
+      nodes_[*owner].address = nodes_[slot].address;
+      nodes_[*owner].given = nodes_[slot].address;
+    }
+    nodes_[slot].alias = true;
+    nodes_[slot].id = id;
+    return;
+  }
+  // The address may have belonged to another node before: forget what that one said.
+  NodeBelief fresh;
+  fresh.id = id;
+  fresh.address = nodes_[slot].address;
+  fresh.given = nodes_[slot].given;
+  fresh.in_flight = nodes_[slot].in_flight;
+  nodes_[slot] = std::move(fresh);
+}
+
+bool ClusterView::Claim(std::string_view leader_id, Term term) {
+  if (term < term_) return false;
+  if (term == term_ && (leader_id.empty() || !leader_id_.empty())) return false;
+  // A newer term without a leader means an election: the old leader is no longer believed in.
+  term_ = term;
+  const bool changed = leader_id_ != leader_id;
+  leader_id_.assign(leader_id);
+  return changed;
+}
+
+}  // namespace skein::client

@@ -1,0 +1,103 @@
+// The client of a Skein cluster.
+//
+//   auto client = skein::Client::Connect({"127.0.0.1:7411", "127.0.0.1:7412"});
+//   skein::PutResult put = client->Put("user:1", "Ada").value();
+//   std::optional<skein::KeyValue> got = client->Get("user:1").value();
+//
+// Threads. Every function may be called from any thread at any time; one object serves thousands
+// of callers, and batches what they ask for on one stream per node. Callbacks run on the client's
+// own thread, one at a time: they may call the asynchronous functions, must not block, and get
+// FAILED_PRECONDITION from the blocking ones.
+//
+// Invariants.
+//  1. A callback is called exactly once, at the latest shortly after the deadline of its call.
+//  2. A write is sent a second time only if its first sending was certainly without effect.
+//     Otherwise the caller hears UNKNOWN with reason kOutcomeUnknown: it may have been applied.
+//  3. token() never goes back, and a kOwnWrites read sees everything up to the token that stood
+//     when it was called.
+//  4. The destructor completes all pending calls, with CANCELLED or as invariant 2 demands, and
+//     then waits for the last callback to return. It must not run inside a callback.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "skein/error.h"
+#include "skein/options.h"
+#include "skein/results.h"
+
+namespace skein {
+
+namespace client {
+class Dispatcher;
+class ChannelPool;
+}  // namespace client
+
+class Client {
+ public:
+  template <typename Result>
+  using Callback = absl::AnyInvocable<void(absl::StatusOr<Result>)>;
+
+  // `endpoints` ("host:port") is any non-empty subset of the nodes; the others are discovered.
+  // Does not wait for a connection: a cluster that is down shows as an error of the calls.
+  static std::unique_ptr<Client> Connect(const std::vector<std::string>& endpoints,
+                                         const ClientOptions& options = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  absl::StatusOr<GetResult> Get(std::string_view key, const ReadOptions& options = {});
+  absl::StatusOr<BatchGetResult> BatchGet(const std::vector<std::string>& keys,
+                                          const ReadOptions& options = {});
+  absl::StatusOr<PutResult> Put(std::string_view key, std::string_view value,
+                                const WriteOptions& options = {});
+  absl::StatusOr<DeleteResult> Delete(std::string_view key, const WriteOptions& options = {});
+
+  // The arguments need not outlive the call.
+  void GetAsync(std::string_view key, const ReadOptions& options, Callback<GetResult> done);
+  void BatchGetAsync(const std::vector<std::string>& keys, const ReadOptions& options,
+                     Callback<BatchGetResult> done);
+  void PutAsync(std::string_view key, std::string_view value, const WriteOptions& options,
+                Callback<PutResult> done);
+  void DeleteAsync(std::string_view key, const WriteOptions& options, Callback<DeleteResult> done);
+
+  // Items of a range in bytewise order, all from one snapshot of one node. `visit` is called on
+  // the calling thread for each item and returns false to stop. The result has no items, only how
+  // many were visited. The deadline bounds the wait for each message, not the whole scan. A node
+  // that fails before the first item is replaced by another; after it, the scan ends in an error.
+  absl::StatusOr<ScanResult> Scan(const ScanOptions& options,
+                                  const std::function<bool(KeyValue)>& visit);
+  // The same, collected.
+  absl::StatusOr<ScanResult> Scan(const ScanOptions& options);
+  // Only how many keys the range has.
+  absl::StatusOr<uint64_t> Count(const ScanOptions& options);
+
+  // Asks every node, in parallel, and waits at most `timeout` for each. An error only if no node
+  // answered; a node that did not is in the result as unreachable.
+  absl::StatusOr<ClusterStatus> Status(
+      std::chrono::milliseconds timeout = std::chrono::milliseconds(500));
+
+  // The highest revision that this client has seen. Another client that is given it reads
+  // everything that this one has read or written.
+  uint64_t token() const;
+  // Raises the token; a lower one has no effect.
+  void SetToken(uint64_t revision);
+
+  // The address of the node that is believed to lead; empty: unknown.
+  std::string leader_address();
+
+ private:
+  Client(const std::vector<std::string>& endpoints, const ClientOptions& options);
+
+  std::shared_ptr<client::ChannelPool> channels_;
+  std::unique_ptr<client::Dispatcher> dispatcher_;
+};
+
+}  // namespace skein

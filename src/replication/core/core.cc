@@ -1,0 +1,258 @@
+#include "replication/core/core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/check.h"
+
+namespace skein {
+
+const char* RoleName(Role role) {
+  switch (role) {
+    case Role::kFollower:
+      return "follower";
+    case Role::kPreCandidate:
+      return "pre-candidate";
+    case Role::kCandidate:
+      return "candidate";
+    case Role::kLeader:
+      return "leader";
+  }
+  return "unknown";
+}
+
+Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const LogPoint& applied,
+           Random random)
+    : options_(options),
+      self_(self),
+      membership_(std::move(recovery.base.membership)),
+      log_base_(recovery.base.point),
+      term_(recovery.hard_state.term),
+      vote_(recovery.hard_state.vote),
+      log_(recovery.tail_base, std::move(recovery.tail),
+           std::max(recovery.hard_state.commit, applied.at.index)),
+      verified_(log_.commit()),
+      applied_(applied.at.index),
+      applying_(applied.at.index),
+      state_durable_(applied.at.index),
+      trimmed_(log_base_.at.index),
+      timer_(options, random.Fork("election")) {
+  announced_ = {role_, term_, leader_, ""};
+  const Index acknowledged = std::max(recovery.acknowledged, applied.at.index);
+  if (log_.last_index() < acknowledged) {
+    damaged_ = true;
+    Notice("the log ends at index " + std::to_string(log_.last_index().value()) +
+           " but this node has acknowledged entries up to index " +
+           std::to_string(acknowledged.value()) +
+           "; it will not vote until the leader has sent them again");
+  }
+}
+
+void Core::Step(const Event& event) {
+  struct Visitor {
+    Core* core;
+    void operator()(const Tick&) { core->OnTick(); }
+    void operator()(const Received& e) { core->OnReceived(e); }
+    void operator()(const Persisted& e) { core->OnPersisted(e); }
+    void operator()(const LogReadDone& e) { core->OnLogRead(e); }
+    void operator()(const Applied& e) { core->OnApplied(e); }
+    void operator()(const StateDurable& e) {
+      core->state_durable_ = std::max(core->state_durable_, e.index);
+    }
+    void operator()(const LinkUp& e) { core->OnLinkUp(e.peer); }
+    void operator()(const LinkDown& e) { core->OnLinkDown(e); }
+    void operator()(const StorageFailed& e) { core->ready_.fatal = e.status; }
+  };
+  std::visit(Visitor{this}, event);
+}
+
+ProposeResult Core::Propose(uint32_t command_count, uint64_t cluster_time_ms,
+                            std::string_view payload) {
+  if (role_ != Role::kLeader) return {ProposeStatus::kNotLeader, nullptr};
+  if (log_.uncommitted_bytes() > options_.uncommitted_bytes_max) {
+    return {ProposeStatus::kQueueFull, nullptr};
+  }
+  if (log_.InMemory(log_.last_index())) {
+    cluster_time_ms = std::max(cluster_time_ms, log_.At(log_.last_index())->cluster_time_ms());
+  }
+  EntryPtr entry = Entry::Build(log_.last(), term_, EntryType::kCommands, command_count,
+                                cluster_time_ms, payload);
+  log_.Append(entry);
+  verified_ = log_.last_index();
+  return {ProposeStatus::kAppended, std::move(entry)};
+}
+
+void Core::OnTick() {
+  ++now_ticks_;
+  if (role_ == Role::kLeader) {
+    LeaderTick();
+    return;
+  }
+  ++ticks_since_leader_;
+  timer_.Tick();
+  const bool answer_overdue = now_ticks_ - forward_sent_ticks_ >= 2 * options_.heartbeat_ticks;
+  if (!forward_in_flight_.empty() && answer_overdue) {
+    forward_waiting_.insert(forward_waiting_.end(), forward_in_flight_.begin(),
+                            forward_in_flight_.end());
+    forward_in_flight_.clear();
+  }
+  if (timer_.Expired()) OnElectionTimeout();
+}
+
+void Core::OnReceived(const Received& event) {
+  const Message& message = event.message;
+  if (message.to != self_ || message.from == self_) return;
+  if (membership_.Find(message.from) == nullptr) return;
+  if (AcceptTerm(message)) Dispatch(message, event.received_us);
+}
+
+// Brings the own term up to the message's, or tells a sender that is behind. False if the message
+// is of no further use.
+bool Core::AcceptTerm(const Message& message) {
+  const auto* vote = std::get_if<VoteMessage>(&message.body);
+  const auto* vote_ack = std::get_if<VoteAck>(&message.body);
+  if (message.term > term_) {
+    // The term of a pre-vote is one that nobody has yet.
+    if (vote != nullptr && vote->pre) return true;
+    if (vote_ack != nullptr && vote_ack->pre && vote_ack->granted) return true;
+    // R9: who hears a live leader does not let a candidate raise its term.
+    if (vote != nullptr && !vote->transfer && HearsLiveLeader()) return true;
+    const bool from_leader = std::holds_alternative<AppendMessage>(message.body) ||
+                             std::holds_alternative<HeartbeatMessage>(message.body);
+    BecomeFollower(
+        message.term, from_leader ? message.from : NodeId(),
+        "saw term " + std::to_string(message.term.value()) + " of " + NameOf(message.from));
+    return true;
+  }
+  if (message.term == term_) return true;
+  // R9: a stale leader or candidate learns the newer term from the answer.
+  if (vote != nullptr) return true;
+  if (std::holds_alternative<AppendMessage>(message.body) ||
+      std::holds_alternative<HeartbeatMessage>(message.body)) {
+    Send(message.from, term_, HeartbeatAck{});
+  }
+  return false;
+}
+
+void Core::Dispatch(const Message& message, uint64_t received_us) {
+  struct Visitor {
+    Core* core;
+    const Message& message;
+    uint64_t received_us;
+    void operator()(const AppendMessage& m) { core->OnAppend(message, m); }
+    void operator()(const AppendAck& m) { core->OnAppendAck(message, m); }
+    void operator()(const HeartbeatMessage& m) { core->OnHeartbeat(message, m, received_us); }
+    void operator()(const HeartbeatAck& m) { core->OnHeartbeatAck(message, m); }
+    void operator()(const VoteMessage& m) { core->OnVote(message, m); }
+    void operator()(const VoteAck& m) { core->OnVoteAck(message, m); }
+    void operator()(const ReadIndexMessage& m) { core->OnReadIndex(message, m); }
+    void operator()(const ReadIndexAck& m) { core->OnReadIndexAck(message, m); }
+    void operator()(const TimeoutNowMessage&) { core->OnTimeoutNow(message); }
+  };
+  std::visit(Visitor{this, message, received_us}, message.body);
+}
+
+void Core::OnPersisted(const Persisted& event) {
+  persisted_write_ = std::max(persisted_write_, event.id);
+  log_.OnPersisted(event.id);
+  if (role_ == Role::kLeader) {
+    MaybeCommit();
+  } else if (role_ == Role::kCandidate) {
+    CountVotes();
+  } else {
+    ack_due_ = true;
+  }
+}
+
+void Core::OnLogRead(const LogReadDone& event) {
+  if (event.entries.empty()) {
+    Fatal("the log store returned no entry for a read");
+    return;
+  }
+  if (event.id == apply_log_read_) {
+    apply_log_read_ = 0;
+    if (event.entries.front()->index() != applying_.Next()) return;
+    for (const EntryPtr& entry : event.entries) {
+      if (entry->index() > std::min(log_.commit(), log_.durable())) break;
+      applying_ = entry->index();
+      applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
+      applying_bytes_ += entry->bytes();
+      ready_.apply.push_back(entry);
+    }
+    return;
+  }
+  for (auto& [id, progress] : progress_) {
+    if (progress.log_read != event.id) continue;
+    progress.log_read = 0;
+    const EntryPtr& first = event.entries.front();
+    AppendMessage append;
+    append.commit = log_.commit();
+    if (first->index() == progress.next) {  // the log begins here
+      append.previous = log_base_.at;
+      append.previous_chain = log_base_.chain;
+      append.entries = event.entries;
+    } else if (first->index().Next() == progress.next) {
+      append.previous = first->position();
+      append.previous_chain = first->chain();
+      append.entries.assign(event.entries.begin() + 1, event.entries.end());
+    } else {
+      return;  // the member was sent back meanwhile
+    }
+    const Index last =
+        append.entries.empty() ? append.previous.index : append.entries.back()->index();
+    progress.commit_sent = std::max(progress.commit_sent, append.commit);
+    progress.OnSent(last, TotalBytes(append.entries));
+    Send(id, term_, std::move(append));
+    return;
+  }
+}
+
+void Core::OnApplied(const Applied& event) {
+  SKEIN_CHECK(event.index <= applying_);
+  applied_ = std::max(applied_, event.index);
+  while (!applying_bytes_each_.empty() && applying_bytes_each_.front().first <= applied_) {
+    applying_bytes_ -= applying_bytes_each_.front().second;
+    applying_bytes_each_.pop_front();
+  }
+  UpdateFreshness();
+  if (role_ != Role::kLeader) ack_due_ = true;
+}
+
+void Core::OnLinkUp(NodeId peer) {
+  links_down_.erase(peer);
+  const auto it = progress_.find(peer);
+  if (it == progress_.end()) return;
+  it->second.link_up = true;
+  // Whatever was on the old stream may be lost.
+  it->second.Probe(it->second.match.Next());
+}
+
+void Core::OnLinkDown(const LinkDown& event) {
+  links_down_.insert(event.peer);
+  const auto it = progress_.find(event.peer);
+  if (it != progress_.end()) it->second.link_up = false;
+  // R11: the leader's process is gone. Whether to trust that is up to the pre-vote.
+  if (event.refused && event.peer == leader_ && role_ == Role::kFollower) {
+    fast_tries_left_ = 4;
+    timer_.ResetShort();
+  }
+}
+
+bool Core::ReachesQuorum() const {
+  size_t reachable = 0;
+  for (const Member& member : membership_.members) {
+    if (member.voter && (member.id == self_ || LinkIsUp(member.id))) ++reachable;
+  }
+  return reachable >= membership_.QuorumSize();
+}
+
+void Core::CheckInvariants() const {
+  SKEIN_CHECK(applied_ <= applying_ || applying_ <= log_.commit());
+  SKEIN_CHECK(log_.commit() <= log_.last_index());
+  SKEIN_CHECK(log_.durable() <= log_.last_index());
+  SKEIN_CHECK(log_.base().at.index <= log_.commit());
+  SKEIN_CHECK(role_ != Role::kLeader || leader_ == self_);
+  SKEIN_CHECK(role_ != Role::kCandidate || vote_ == self_);
+}
+
+}  // namespace skein

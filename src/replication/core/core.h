@@ -1,0 +1,220 @@
+// The protocol, as a function: events go in by Step, Propose and ReadIndex; what must be done comes
+// out by TakeReady. No I/O, thread, clock or randomness of its own. The rules that its comments
+// cite (R4) are in docs/replication.md.
+//
+// Use from one thread. After any call that changes it, take the Ready and perform it.
+//
+// Invariants (CheckInvariants):
+//  1. term and vote never go back; at most one vote in a term.
+//  2. applied <= commit, commit <= last, durable <= last.
+//  3. A committed entry is never truncated.
+//  4. A message that depends on term or vote leaves only once they are durable (R1).
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/random.h"
+#include "replication/core/election_timer.h"
+#include "replication/core/event.h"
+#include "replication/core/log.h"
+#include "replication/core/membership.h"
+#include "replication/core/options.h"
+#include "replication/core/progress.h"
+#include "replication/core/read_index_queue.h"
+#include "replication/core/ready.h"
+#include "replication/core/recovery.h"
+
+namespace skein {
+
+// What became of a proposal.
+enum class ProposeStatus : uint8_t {
+  kAppended = 0,   // in this leader's log, at `ProposeResult::entry`
+  kNotLeader = 1,  // not appended
+  kQueueFull = 2,  // not appended: too much is uncommitted (R19)
+};
+
+struct ProposeResult {
+  ProposeStatus status = ProposeStatus::kNotLeader;
+  EntryPtr entry;  // when appended
+};
+
+class Core {
+ public:
+  // `recovery` is what the log held, `applied` what the state machine holds.
+  Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const LogPoint& applied,
+       Random random);
+
+  void Step(const Event& event);
+
+  // Appends a batch of commands, if this node leads. `cluster_time_ms` never goes back in the log:
+  // the larger of it and the predecessor's is taken (R33).
+  ProposeResult Propose(uint32_t command_count, uint64_t cluster_time_ms, std::string_view payload);
+
+  // Asks for the index that a linearizable read needs. Answered in Ready::reads, on the leader
+  // after a heartbeat round (R14), on a follower after asking the leader (R15).
+  void ReadIndex(uint64_t id);
+
+  // Everything that is due now.
+  Ready TakeReady();
+
+  NodeId self() const { return self_; }
+  Role role() const { return role_; }
+  Term term() const { return term_; }
+  NodeId vote() const { return vote_; }
+  NodeId leader() const { return leader_; }
+  const Membership& membership() const { return membership_; }
+  const Log& log() const { return log_; }
+  Index commit() const { return log_.commit(); }
+  Index durable() const { return log_.durable(); }
+  Index applied() const { return applied_; }
+  // True once an entry of this leader's own term is committed.
+  bool CommittedInTerm() const { return committed_in_term_; }
+  // Leader only: every other member.
+  const std::map<NodeId, Progress>& progress() const { return progress_; }
+  // Every member has the log durable up to here; on a follower, as it was told last.
+  Index all_matched() const { return all_matched_; }
+  // Voters that can be reached from here, this node included, are a quorum.
+  bool ReachesQuorum() const;
+  bool LinkIsUp(NodeId peer) const { return links_down_.count(peer) == 0; }
+  // R16: everything that was acknowledged before this time of our own clock is applied here.
+  // 0: nothing proven. A leader asks for a linearizable read instead.
+  uint64_t fresh_stamp_us() const { return fresh_stamp_us_; }
+  // The log lost entries that this node has acknowledged; it must not vote until they are back.
+  bool damaged() const { return damaged_; }
+
+  // Aborts if the state contradicts itself.
+  void CheckInvariants() const;
+
+ private:
+  // core.cc: events
+  void OnTick();
+  void OnReceived(const Received& event);
+  void OnPersisted(const Persisted& event);
+  void OnLogRead(const LogReadDone& event);
+  void OnApplied(const Applied& event);
+  void OnLinkUp(NodeId peer);
+  void OnLinkDown(const LinkDown& event);
+  bool AcceptTerm(const Message& message);
+  void Dispatch(const Message& message, uint64_t received_us);
+
+  // core_election.cc
+  void Campaign(bool pre, bool transfer, const std::string& reason);
+  void SendVotes(bool pre, bool transfer);
+  void CountVotes();
+  void OnVote(const Message& message, const VoteMessage& vote);
+  void OnVoteAck(const Message& message, const VoteAck& ack);
+  void OnTimeoutNow(const Message& message);
+  std::string RefuseVote(const Message& message, const VoteMessage& vote) const;
+  bool HearsLiveLeader() const;
+  void BecomeFollower(Term term, NodeId leader, const std::string& reason);
+  void BecomeLeader();
+  void SetTerm(Term term, NodeId vote);
+  void GiveUpForStall();
+  void OnElectionTimeout();
+
+  // core_leader.cc
+  void LeaderTick();
+  void OnAppendAck(const Message& message, const AppendAck& ack);
+  void OnHeartbeatAck(const Message& message, const HeartbeatAck& ack);
+  void OnReadIndex(const Message& message, const ReadIndexMessage& read);
+  void AddRead(ReadRequest request);
+  void StartRound();
+  void ConfirmRounds();
+  void AnswerRead(const ReadRequest& request, bool granted);
+  void MaybeCommit();
+  void UpdateAllMatched();
+  void SendAppends();
+  void SendAppend(NodeId to, Progress* progress);
+  void RequestLogRead(NodeId to, Progress* progress);
+  void SendCommits();
+
+  // core_follower.cc
+  void FollowLeader(const Message& message);
+  void OnAppend(const Message& message, const AppendMessage& append);
+  void RejectAppend(const Message& message, const AppendMessage& append);
+  bool TakeEntries(const AppendMessage& append);
+  void OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat, uint64_t received_us);
+  void OnReadIndexAck(const Message& message, const ReadIndexAck& ack);
+  void ForwardReads();
+  void FailForwardedReads();
+  void UpdateFreshness();
+  Index AckMatch() const { return std::min(log_.durable(), verified_); }
+
+  // core_ready.cc
+  void Send(NodeId to, Term term, MessageBody body);
+  void Fatal(const std::string& message);
+  void Notice(std::string notice) { ready_.notices.push_back(std::move(notice)); }
+  void TakeWrite();
+  void TakeApply();
+  void TakeTrim();
+  std::string NameOf(NodeId id) const { return membership_.NameOf(id); }
+  std::string Ago(uint64_t ticks) const;
+
+  // Constant after construction.
+  const CoreOptions options_;
+  const NodeId self_;
+  const Membership membership_;
+  const LogPoint log_base_;
+
+  // Term and vote; `hard_state_write_` is the write that makes them durable.
+  Term term_;
+  NodeId vote_;
+  bool hard_state_dirty_ = false;
+  uint64_t hard_state_write_ = 0;
+  uint64_t next_write_ = 1;
+  uint64_t persisted_write_ = 0;
+
+  Log log_;
+  bool damaged_ = false;
+  Index verified_;  // equal to the current leader's log up to here
+  Index applied_;
+  Index applying_;  // handed to the state machine
+  std::deque<std::pair<Index, uint64_t>> applying_bytes_each_;
+  uint64_t applying_bytes_ = 0;
+  Index state_durable_;
+  Index all_matched_;
+  Index trimmed_;
+  uint64_t next_log_read_ = 1;
+  uint64_t apply_log_read_ = 0;  // the LogRead whose entries are to be applied; 0: none
+
+  Role role_ = Role::kFollower;
+  NodeId leader_;
+  std::string role_reason_;
+  RoleChange announced_;
+  ElectionTimer timer_;
+  uint64_t now_ticks_ = 0;
+  uint64_t ticks_since_leader_ = 0;
+  std::set<NodeId> links_down_;
+  int fast_tries_left_ = 0;  // R11: elections that need not wait for the election timeout
+
+  // Candidates.
+  std::map<NodeId, bool> votes_;
+  bool transfer_election_ = false;
+
+  // Leader.
+  std::map<NodeId, Progress> progress_;
+  bool committed_in_term_ = false;
+  uint64_t ticks_since_heartbeat_ = 0;
+  uint64_t round_ = 0;
+  uint64_t confirmed_round_ = 0;
+  ReadIndexQueue reads_;
+  std::vector<ReadRequest> reads_before_commit_;  // wait for an entry of this term (R14)
+
+  // Follower.
+  bool ack_due_ = false;
+  std::vector<uint64_t> forward_waiting_;    // readers whose question was not sent yet
+  std::vector<uint64_t> forward_in_flight_;  // readers whose question is on its way
+  uint64_t forward_attempt_ = 0;             // its id; a late answer to an older one is ignored
+  uint64_t forward_sent_ticks_ = 0;
+  std::deque<std::pair<uint64_t, Index>> fresh_;  // proven stamps that wait for their apply
+  uint64_t fresh_stamp_us_ = 0;
+
+  Ready ready_;
+};
+
+}  // namespace skein

@@ -1,0 +1,202 @@
+// Elections: thesis chapter 3, with pre-vote (9.6) and check-quorum; R9 to R12.
+#include <algorithm>
+
+#include "common/check.h"
+#include "replication/core/core.h"
+
+namespace skein {
+
+void Core::OnElectionTimeout() {
+  const std::string heard =
+      leader_ == NodeId() ? "no leader known"
+                          : "last heard from " + NameOf(leader_) + " " + Ago(ticks_since_leader_);
+  std::string reason = "election timeout, " + heard;
+  if (fast_tries_left_ > 0) {
+    reason = leader_ == NodeId() ? "fast election found no winner"
+                                 : NameOf(leader_) + " refuses connections";
+  }
+  if (!membership_.IsVoter(self_) || damaged()) {
+    timer_.Reset();
+    return;
+  }
+  // A vote could not be made durable now; let a node campaign whose disk works.
+  const auto oldest = log_.OldestWriteTicks();
+  if (oldest && now_ticks_ - *oldest > options_.election_ticks_min) {
+    timer_.Reset();
+    return;
+  }
+  Campaign(/*pre=*/true, /*transfer=*/false, reason);
+}
+
+void Core::Campaign(bool pre, bool transfer, const std::string& reason) {
+  leader_ = NodeId();
+  FailForwardedReads();
+  role_ = pre ? Role::kPreCandidate : Role::kCandidate;
+  role_reason_ = reason;
+  transfer_election_ = transfer;
+  votes_.clear();
+  if (pre) {
+    votes_[self_] = true;
+  } else {
+    SetTerm(term_.Next(), self_);  // counted as a vote once it is durable, see CountVotes
+  }
+  if (fast_tries_left_ > 0) {
+    if (pre) --fast_tries_left_;
+    timer_.ResetRetry();
+  } else {
+    timer_.Reset();
+  }
+  SendVotes(pre, transfer);
+  CountVotes();
+}
+
+void Core::SendVotes(bool pre, bool transfer) {
+  const Term term = pre ? term_.Next() : term_;
+  for (const Member& member : membership_.members) {
+    if (!member.voter || member.id == self_) continue;
+    Send(member.id, term, VoteMessage{pre, transfer, log_.last().at});
+  }
+}
+
+void Core::CountVotes() {
+  if (role_ == Role::kCandidate && !hard_state_dirty_ && hard_state_write_ != 0 &&
+      hard_state_write_ <= persisted_write_) {
+    votes_[self_] = true;
+  }
+  size_t granted = 0;
+  size_t refused = 0;
+  for (const auto& [id, yes] : votes_) ++(yes ? granted : refused);
+  if (granted >= membership_.QuorumSize()) {
+    if (role_ == Role::kPreCandidate) {
+      Campaign(/*pre=*/false, /*transfer=*/false, role_reason_);
+    } else {
+      BecomeLeader();
+    }
+  } else if (refused >= membership_.VoterCount() - membership_.QuorumSize() + 1) {
+    role_ = Role::kFollower;
+    role_reason_ = "a quorum refused its vote";
+  }
+}
+
+// Why the candidate does not get this node's vote; empty: it does.
+std::string Core::RefuseVote(const Message& message, const VoteMessage& vote) const {
+  if (message.term < term_ || (vote.pre && message.term == term_)) {
+    return "term " + std::to_string(message.term.value()) + " is over";
+  }
+  if (!vote.transfer && HearsLiveLeader()) return "hears a live leader, " + NameOf(leader_);
+  if (damaged()) return "own log is damaged";
+  if (vote.last < log_.last().at) return "own log is more advanced";
+  if (!vote.pre && message.term == term_ && vote_ != NodeId() && vote_ != message.from) {
+    return "voted for " + NameOf(vote_);
+  }
+  return "";
+}
+
+void Core::OnVote(const Message& message, const VoteMessage& vote) {
+  const std::string refusal = RefuseVote(message, vote);
+  const bool granted = refusal.empty();
+  if (!granted) {
+    Notice("refused " + std::string(vote.pre ? "pre-vote" : "vote") + " to " +
+           NameOf(message.from) + ": " + refusal);
+  } else if (!vote.pre) {
+    SKEIN_CHECK(message.term == term_);
+    if (vote_ != message.from) SetTerm(term_, message.from);
+    timer_.Reset();
+  }
+  // A granted pre-vote answers in the term that was asked about, all else in the own.
+  const Term term = granted && vote.pre ? message.term : term_;
+  Send(message.from, term, VoteAck{vote.pre, granted, refusal});
+}
+
+void Core::OnVoteAck(const Message& message, const VoteAck& ack) {
+  const Role wanted = ack.pre ? Role::kPreCandidate : Role::kCandidate;
+  if (role_ != wanted) return;
+  if (ack.granted && message.term != (ack.pre ? term_.Next() : term_)) return;
+  if (!membership_.IsVoter(message.from)) return;
+  votes_.emplace(message.from, ack.granted);
+  CountVotes();
+}
+
+// Thesis 3.10: the leader hands over to this node.
+void Core::OnTimeoutNow(const Message& message) {
+  if (role_ == Role::kLeader || !membership_.IsVoter(self_) || damaged()) return;
+  Campaign(/*pre=*/false, /*transfer=*/true, NameOf(message.from) + " handed over");
+}
+
+// R9; R11: a leader whose link broke is not taken for alive.
+bool Core::HearsLiveLeader() const {
+  if (role_ == Role::kLeader) return true;
+  return leader_ != NodeId() && LinkIsUp(leader_) &&
+         ticks_since_leader_ < options_.election_ticks_min;
+}
+
+void Core::SetTerm(Term term, NodeId vote) {
+  SKEIN_CHECK(term > term_ || (term == term_ && vote_ == NodeId()));
+  // What was verified, was against the log of another term's leader.
+  if (term > term_) verified_ = log_.commit();
+  term_ = term;
+  vote_ = vote;
+  hard_state_dirty_ = true;
+}
+
+void Core::BecomeFollower(Term term, NodeId leader, const std::string& reason) {
+  const bool was_leader = role_ == Role::kLeader;
+  if (term > term_) SetTerm(term, NodeId());
+  role_ = Role::kFollower;
+  role_reason_ = reason;
+  leader_ = leader;
+  votes_.clear();
+  if (leader != NodeId()) fast_tries_left_ = 0;
+  FailForwardedReads();
+  if (!was_leader) return;
+  progress_.clear();
+  timer_.Reset();
+  ticks_since_leader_ = 0;
+  for (const ReadRequest& request : reads_.TakeAll()) AnswerRead(request, false);
+  for (const ReadRequest& request : reads_before_commit_) AnswerRead(request, false);
+  reads_before_commit_.clear();
+}
+
+void Core::BecomeLeader() {
+  role_ = Role::kLeader;
+  leader_ = self_;
+  fast_tries_left_ = 0;
+  role_reason_ = "won the election with " + std::to_string(votes_.size()) + " of " +
+                 std::to_string(membership_.VoterCount()) + " votes, " + role_reason_;
+  votes_.clear();
+  progress_.clear();
+  for (const Member& member : membership_.members) {
+    if (member.id == self_) continue;
+    Progress progress(log_.last_index().Next());
+    progress.link_up = LinkIsUp(member.id);
+    progress_.emplace(member.id, progress);
+  }
+  committed_in_term_ = false;
+  reads_before_commit_.clear();
+  // R4: the entries of earlier terms are committed with it.
+  log_.Append(Entry::Build(
+      log_.last(), term_, EntryType::kNoOp, 0,
+      log_.InMemory(log_.last_index()) ? log_.At(log_.last_index())->cluster_time_ms() : 0, ""));
+  verified_ = log_.last_index();
+  StartRound();
+}
+
+// R12: its own disk hangs. Heartbeats would keep it leader for ever, so it hands over to the most
+// advanced voter that it hears.
+void Core::GiveUpForStall() {
+  NodeId target;
+  Index best;
+  for (const auto& [id, progress] : progress_) {
+    const bool heard = progress.ticks_since_heard < options_.election_ticks_min;
+    if (membership_.IsVoter(id) && heard && progress.link_up && progress.match >= best) {
+      target = id;
+      best = progress.match;
+    }
+  }
+  if (target != NodeId()) Send(target, term_, TimeoutNowMessage{});
+  BecomeFollower(term_, NodeId(),
+                 "own disk has not finished a write for more than " +
+                     std::to_string(options_.stall_ticks * options_.tick_ms) + " ms");
+}
+
+}  // namespace skein

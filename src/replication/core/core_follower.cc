@@ -1,0 +1,138 @@
+// The follower's side: taking entries, acknowledging what is durable, forwarding reads.
+#include <algorithm>
+#include <utility>
+
+#include "common/check.h"
+#include "replication/core/core.h"
+
+namespace skein {
+
+void Core::FollowLeader(const Message& message) {
+  SKEIN_CHECK(role_ != Role::kLeader);  // one leader per term
+  if (role_ != Role::kFollower || leader_ != message.from) {
+    BecomeFollower(term_, message.from, NameOf(message.from) + " leads");
+  }
+  ticks_since_leader_ = 0;
+  timer_.Reset();
+}
+
+void Core::OnAppend(const Message& message, const AppendMessage& append) {
+  FollowLeader(message);
+  const Index previous = append.previous.index;
+  const auto point = log_.PointAt(previous);
+  if (previous > log_.last_index() || (point && point->at.term != append.previous.term)) {
+    if (previous <= log_.commit()) {
+      Fatal("the leader's log differs from the committed entry at index " +
+            std::to_string(previous.value()));
+      return;
+    }
+    RejectAppend(message, append);
+    return;
+  }
+  if (point && point->chain != append.previous_chain) {  // R8
+    Fatal("log diverges from the leader's at or before index " + std::to_string(previous.value()) +
+          ": same term, other chain hash");
+    return;
+  }
+  if (!TakeEntries(append)) return;
+  const Index end = append.entries.empty() ? previous : append.entries.back()->index();
+  verified_ = std::max(verified_, end);
+  log_.CommitTo(std::min(append.commit, verified_));
+  ack_due_ = true;
+  // The leader's whole committed history is here again, an entry of its own term included.
+  const auto leader_commit = log_.PointAt(append.commit);
+  if (damaged_ && log_.durable() >= append.commit && leader_commit &&
+      leader_commit->at.term == term_) {
+    damaged_ = false;
+    Notice("the damaged log is complete again, voting from now on");
+  }
+}
+
+void Core::RejectAppend(const Message& message, const AppendMessage& append) {
+  AppendAck ack;
+  ack.rejected = true;
+  ack.applied = applied_;
+  ack.previous_index = append.previous.index;
+  ack.last = log_.last();
+  ack.commit = log_.commit();
+  Send(message.from, term_, ack);
+}
+
+// Appends what is new, after cutting off what conflicts. False if nothing further may be done.
+bool Core::TakeEntries(const AppendMessage& append) {
+  for (const EntryPtr& entry : append.entries) {
+    if (entry->index() <= log_.commit()) continue;
+    const auto mine = log_.PointAt(entry->index());
+    if (mine && mine->at.term == entry->term()) {
+      if (mine->chain == entry->chain()) continue;
+      Fatal("log diverges from the leader's at index " + std::to_string(entry->index().value()) +
+            ": same term, other chain hash");
+      return false;
+    }
+    if (mine) {
+      Notice("truncating the log from index " + std::to_string(entry->index().value()) + " to " +
+             std::to_string(log_.last_index().value()) + ": the leader's term " +
+             std::to_string(entry->term().value()) + " replaces term " +
+             std::to_string(mine->at.term.value()));
+      log_.TruncateFrom(entry->index());
+      verified_ = std::min(verified_, log_.last_index());
+    }
+    if (!entry->Follows(log_.last())) {
+      Notice("dropped an append: entry " + std::to_string(entry->index().value()) +
+             " does not follow the log");
+      return false;
+    }
+    log_.Append(entry);
+  }
+  return true;
+}
+
+void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat,
+                       uint64_t received_us) {
+  FollowLeader(message);
+  all_matched_ = std::max(all_matched_, heartbeat.trim);
+  log_.CommitTo(std::min(heartbeat.commit, verified_));
+  if (heartbeat.fresh_stamp_us != 0 &&
+      (fresh_.empty() || heartbeat.fresh_stamp_us > fresh_.back().first)) {
+    constexpr size_t kStampsMax = 64;
+    if (fresh_.size() < kStampsMax)
+      fresh_.emplace_back(heartbeat.fresh_stamp_us, heartbeat.fresh_index);
+    UpdateFreshness();
+  }
+  if (heartbeat.round == 0) return;
+  Send(message.from, term_, HeartbeatAck{heartbeat.round, received_us, applied_, AckMatch()});
+}
+
+// R16: a proven stamp counts once its index is applied.
+void Core::UpdateFreshness() {
+  while (!fresh_.empty() && fresh_.front().second <= applied_) {
+    fresh_stamp_us_ = std::max(fresh_stamp_us_, fresh_.front().first);
+    fresh_.pop_front();
+  }
+}
+
+// R15: one question is under way at a time; readers that come meanwhile share the next one.
+void Core::ForwardReads() {
+  if (forward_waiting_.empty() || !forward_in_flight_.empty() || leader_ == NodeId()) return;
+  forward_in_flight_ = std::exchange(forward_waiting_, {});
+  forward_sent_ticks_ = now_ticks_;
+  Send(leader_, term_, ReadIndexMessage{++forward_attempt_});
+}
+
+void Core::OnReadIndexAck(const Message& message, const ReadIndexAck& ack) {
+  if (message.from != leader_ || ack.id != forward_attempt_) return;
+  for (const uint64_t id : std::exchange(forward_in_flight_, {})) {
+    ready_.reads.push_back({id, ack.granted, ack.index});
+  }
+}
+
+void Core::FailForwardedReads() {
+  for (const uint64_t id : std::exchange(forward_waiting_, {})) {
+    ready_.reads.push_back({id, false, Index()});
+  }
+  for (const uint64_t id : std::exchange(forward_in_flight_, {})) {
+    ready_.reads.push_back({id, false, Index()});
+  }
+}
+
+}  // namespace skein

@@ -1,0 +1,230 @@
+// The leader's side: replication, commit, linearizable reads. R4, R14, R16, R18.
+#include <algorithm>
+
+#include "common/check.h"
+#include "replication/core/core.h"
+#include "replication/core/quorum.h"
+
+namespace skein {
+
+void Core::LeaderTick() {
+  size_t heard = membership_.IsVoter(self_) ? 1 : 0;
+  for (auto& [id, progress] : progress_) {
+    ++progress.ticks_since_heard;
+    ++progress.ticks_since_progress;
+    const bool in_time = progress.ticks_since_heard < options_.election_ticks_max;
+    if (membership_.IsVoter(id) && in_time) ++heard;
+    // Nothing came back for long: what was sent may be lost.
+    if (progress.has_in_flight() && progress.ticks_since_progress >= options_.election_ticks_min) {
+      progress.Probe(progress.match.Next());
+    }
+  }
+  if (heard < membership_.QuorumSize()) {  // R9
+    BecomeFollower(term_, NodeId(),
+                   "heard from " + std::to_string(heard) + " of " +
+                       std::to_string(membership_.VoterCount()) + " voters within " +
+                       std::to_string(options_.election_ticks_max * options_.tick_ms) + " ms");
+    return;
+  }
+  const auto oldest_write = log_.OldestWriteTicks();
+  if (oldest_write && now_ticks_ - *oldest_write > options_.stall_ticks) {
+    GiveUpForStall();
+    return;
+  }
+  if (++ticks_since_heartbeat_ >= options_.heartbeat_ticks) StartRound();
+}
+
+void Core::StartRound() {
+  ticks_since_heartbeat_ = 0;
+  ++round_;
+  for (auto& [id, progress] : progress_) {
+    const Index commit = std::min(log_.commit(), progress.match);
+    progress.commit_sent = std::max(progress.commit_sent, commit);
+    Send(id, term_,
+         HeartbeatMessage{round_, commit, all_matched_, progress.fresh_stamp_us,
+                          progress.fresh_index});
+  }
+  ConfirmRounds();  // a single voter needs no answer
+}
+
+void Core::OnHeartbeatAck(const Message& message, const HeartbeatAck& ack) {
+  const auto it = progress_.find(message.from);
+  if (role_ != Role::kLeader || it == progress_.end()) return;
+  Progress& progress = it->second;
+  progress.ticks_since_heard = 0;
+  progress.acked_round = std::max(progress.acked_round, ack.round);
+  progress.applied = std::max(progress.applied, ack.applied);
+  if (ack.match > progress.match && ack.match <= log_.last_index()) {
+    progress.OnMatch(ack.match);
+    MaybeCommit();
+    UpdateAllMatched();
+  }
+  if (ack.stamp_us != 0 && !progress.stamp_waiting) {
+    progress.stamp_waiting = true;
+    AddRead({.peer = message.from, .stamp_us = ack.stamp_us});
+  }
+  ConfirmRounds();
+}
+
+void Core::ConfirmRounds() {
+  std::vector<uint64_t> acked;
+  for (const Member& member : membership_.members) {
+    if (!member.voter) continue;
+    acked.push_back(member.id == self_ ? round_ : progress_.at(member.id).acked_round);
+  }
+  const uint64_t confirmed = QuorumValue(std::move(acked));
+  if (confirmed <= confirmed_round_) return;
+  confirmed_round_ = confirmed;
+  for (const ReadRequest& request : reads_.TakeProven(confirmed)) AnswerRead(request, true);
+}
+
+void Core::ReadIndex(uint64_t id) {
+  if (role_ == Role::kLeader) {
+    AddRead({.id = id});
+  } else if (leader_ == NodeId()) {
+    ready_.reads.push_back({id, false, Index()});
+  } else {
+    forward_waiting_.push_back(id);
+  }
+}
+
+void Core::OnReadIndex(const Message& message, const ReadIndexMessage& read) {
+  if (role_ != Role::kLeader) return;  // the asker hears of the new term, and asks again
+  AddRead({.peer = message.from, .id = read.id});
+}
+
+// R14: the commit index says nothing before an entry of this term is committed.
+void Core::AddRead(ReadRequest request) {
+  if (!committed_in_term_) {
+    reads_before_commit_.push_back(request);
+    return;
+  }
+  request.index = log_.commit();
+  if (membership_.QuorumSize() == 1) {
+    AnswerRead(request, true);
+    return;
+  }
+  reads_.Add(request, round_ + 1);
+}
+
+void Core::AnswerRead(const ReadRequest& request, bool granted) {
+  if (request.IsStamp()) {
+    const auto it = progress_.find(request.peer);
+    if (it == progress_.end()) return;
+    it->second.stamp_waiting = false;
+    if (!granted) return;
+    it->second.fresh_stamp_us = request.stamp_us;
+    it->second.fresh_index = request.index;
+  } else if (request.peer != NodeId()) {
+    Send(request.peer, term_, ReadIndexAck{request.id, granted, request.index});
+  } else {
+    ready_.reads.push_back({request.id, granted, request.index});
+  }
+}
+
+void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
+  const auto it = progress_.find(message.from);
+  if (role_ != Role::kLeader || it == progress_.end()) return;
+  Progress& progress = it->second;
+  progress.ticks_since_heard = 0;
+  progress.applied = std::max(progress.applied, ack.applied);
+  if (!ack.rejected) {
+    if (ack.match > log_.last_index()) return;  // not of this log
+    progress.OnMatch(ack.match);
+    MaybeCommit();
+    UpdateAllMatched();
+    return;
+  }
+  // Go on after the follower's last entry if this log holds the same, else after its commit index,
+  // up to which all logs agree.
+  const auto point = log_.PointAt(ack.last.at.index);
+  const bool same = point && point->at == ack.last.at && point->chain == ack.last.chain;
+  const Index agreed = std::min(same ? ack.last.at.index : ack.commit, log_.last_index());
+  Notice(NameOf(message.from) + " rejected an append after index " +
+         std::to_string(ack.previous_index.value()) + ", its log ends at term " +
+         std::to_string(ack.last.at.term.value()) + " index " +
+         std::to_string(ack.last.at.index.value()) + ", going on after index " +
+         std::to_string(agreed.value()));
+  progress.Probe(agreed.Next());
+}
+
+// R2, R4: a quorum of durable copies, of an entry of this term.
+void Core::MaybeCommit() {
+  std::vector<uint64_t> durable;
+  for (const Member& member : membership_.members) {
+    if (!member.voter) continue;
+    durable.push_back(member.id == self_ ? log_.durable().value()
+                                         : progress_.at(member.id).match.value());
+  }
+  const Index index(QuorumValue(std::move(durable)));
+  if (index <= log_.commit() || log_.PointAt(index)->at.term != term_) return;
+  log_.CommitTo(index);
+  if (committed_in_term_) return;
+  committed_in_term_ = true;
+  for (const ReadRequest& request : reads_before_commit_) AddRead(request);
+  reads_before_commit_.clear();
+}
+
+void Core::UpdateAllMatched() {
+  Index least = log_.durable();
+  for (const auto& [id, progress] : progress_) least = std::min(least, progress.match);
+  all_matched_ = std::max(all_matched_, least);
+}
+
+void Core::SendAppends() {
+  for (auto& [id, progress] : progress_) {
+    while (progress.MaySend(options_.window_bytes_max) &&
+           (progress.next <= log_.last_index() || progress.mode == Progress::Mode::kProbe)) {
+      SendAppend(id, &progress);
+    }
+  }
+}
+
+void Core::SendAppend(NodeId to, Progress* progress) {
+  const Index previous = progress->next.Previous();
+  const auto point = log_.PointAt(previous);
+  if (!point) {
+    RequestLogRead(to, progress);
+    return;
+  }
+  AppendMessage append;
+  append.previous = point->at;
+  append.previous_chain = point->chain;
+  append.commit = log_.commit();
+  if (progress->next <= log_.last_index()) {
+    append.entries = log_.Slice(progress->next, log_.last_index(), options_.append_bytes_max);
+  }
+  const Index last = append.entries.empty() ? previous : append.entries.back()->index();
+  progress->commit_sent = std::max(progress->commit_sent, append.commit);
+  progress->OnSent(last, TotalBytes(append.entries));
+  Send(to, term_, std::move(append));
+}
+
+// R19: what a slow follower needs is no longer in memory. Reads from the entry before, for its
+// term and chain.
+void Core::RequestLogRead(NodeId to, Progress* progress) {
+  const Index previous = progress->next.Previous();
+  if (previous < std::max(log_base_.at.index, trimmed_)) {
+    Notice(NameOf(to) + " needs the log from index " + std::to_string(progress->next.value()) +
+           ", which was trimmed");
+    progress->probe_sent = true;
+    progress->mode = Progress::Mode::kProbe;
+    return;
+  }
+  progress->log_read = next_log_read_++;
+  const Index first = previous == log_base_.at.index ? progress->next : previous;
+  ready_.log_reads.push_back({progress->log_read, first, options_.append_bytes_max});
+}
+
+// Followers that wait for a revision must not wait for the next heartbeat to see it committed.
+// Round 0 asks for no answer.
+void Core::SendCommits() {
+  for (auto& [id, progress] : progress_) {
+    const Index commit = std::min(log_.commit(), progress.match);
+    if (!progress.link_up || commit <= progress.commit_sent) continue;
+    progress.commit_sent = commit;
+    Send(id, term_, HeartbeatMessage{.round = 0, .commit = commit, .trim = all_matched_});
+  }
+}
+
+}  // namespace skein

@@ -1,0 +1,94 @@
+// Taking the Ready: gathers what the events left behind into obligations.
+#include <algorithm>
+#include <utility>
+
+#include "common/check.h"
+#include "replication/core/core.h"
+
+namespace skein {
+
+Ready Core::TakeReady() {
+  if (role_ == Role::kLeader) {
+    if (reads_.HasReaders() && confirmed_round_ == round_) StartRound();
+    SendAppends();
+    SendCommits();
+  } else {
+    ForwardReads();
+    if (ack_due_ && leader_ != NodeId()) {
+      Send(leader_, term_, AppendAck{.match = AckMatch(), .applied = applied_});
+    }
+  }
+  ack_due_ = false;
+  TakeWrite();
+  TakeApply();
+  TakeTrim();
+  const RoleChange now = {role_, term_, leader_, role_reason_};
+  if (now.role != announced_.role || now.term != announced_.term ||
+      now.leader != announced_.leader) {
+    announced_ = now;
+    ready_.role = now;
+  }
+  log_.Evict(options_.memory_bytes_max);
+  return std::exchange(ready_, Ready());
+}
+
+// R1: while term and vote are on their way to the disk, every message waits for them.
+void Core::Send(NodeId to, Term term, MessageBody body) {
+  Message message{self_, to, term, std::move(body)};
+  if (hard_state_dirty_ || hard_state_write_ > persisted_write_) {
+    ready_.send_after.push_back(std::move(message));
+  } else {
+    ready_.send_now.push_back(std::move(message));
+  }
+}
+
+void Core::Fatal(const std::string& message) {
+  if (ready_.fatal.ok()) ready_.fatal = absl::DataLossError(message);
+}
+
+void Core::TakeWrite() {
+  if (log_.HasUnwritten() || hard_state_dirty_) {
+    LogWrite write = log_.TakeUnwritten(next_write_++, now_ticks_);
+    write.hard_state = HardState{term_, vote_, log_.commit()};
+    if (hard_state_dirty_) hard_state_write_ = write.id;
+    hard_state_dirty_ = false;
+    ready_.persist = std::move(write);
+  }
+  ready_.send_after_id = hard_state_write_;
+}
+
+// R5: only what is committed and durable here.
+void Core::TakeApply() {
+  const Index limit = std::min(log_.commit(), log_.durable());
+  if (applying_ >= limit || applying_bytes_ >= options_.applying_bytes_max) return;
+  if (!log_.InMemory(applying_.Next())) {
+    if (apply_log_read_ != 0) return;
+    apply_log_read_ = next_log_read_++;
+    ready_.log_reads.push_back({apply_log_read_, applying_.Next(), options_.append_bytes_max});
+    return;
+  }
+  if (apply_log_read_ != 0) return;
+  std::vector<EntryPtr> entries =
+      log_.Slice(applying_.Next(), limit, options_.applying_bytes_max - applying_bytes_);
+  for (EntryPtr& entry : entries) {
+    applying_ = entry->index();
+    applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
+    applying_bytes_ += entry->bytes();
+    ready_.apply.push_back(std::move(entry));
+  }
+}
+
+// The log is kept for the state database and for every member. In steps, so that the store is not
+// asked for every entry.
+void Core::TakeTrim() {
+  const Index index = std::min(state_durable_, all_matched_);
+  if (index.value() < trimmed_.value() + options_.trim_step_entries) return;
+  trimmed_ = index;
+  ready_.trim = index;
+}
+
+std::string Core::Ago(uint64_t ticks) const {
+  return std::to_string(ticks * options_.tick_ms) + " ms ago";
+}
+
+}  // namespace skein

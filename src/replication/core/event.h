@@ -1,0 +1,97 @@
+// Everything that can happen to a replica.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "replication/core/message.h"
+
+namespace skein {
+
+// What the protocol must remember over a restart. Written with the log, atomically.
+struct HardState {
+  Term term;
+  NodeId vote;  // whom this node voted for in `term`; 0: nobody
+  Index
+      commit;  // a hint, brought along with other writes: the log was committed at least up to here
+
+  friend bool operator==(const HardState&, const HardState&) = default;
+};
+
+// One atomic, durable write to the log: first the truncation, then the entries.
+struct LogWrite {
+  uint64_t id = 0;  // rising by one; completions name it
+  std::optional<HardState> hard_state;
+  std::optional<Index> truncate_from;  // this and all later entries go
+  std::vector<EntryPtr> entries;       // dense, following what is left
+};
+
+// Read entries that are no longer in memory: from `first`, at least two if there are as many, then
+// while they fit.
+struct LogRead {
+  uint64_t id = 0;
+  Index first;
+  size_t bytes_max = 0;
+};
+
+// 10 ms, by default, have passed and this node was able to notice.
+struct Tick {};
+
+// A message came in; `received_us` is this node's monotonic clock.
+struct Received {
+  Message message;
+  uint64_t received_us = 0;
+};
+
+// LogWrite `id`, and all before it, are durable.
+struct Persisted {
+  uint64_t id = 0;
+};
+
+// The answer to a LogRead.
+struct LogReadDone {
+  uint64_t id = 0;
+  std::vector<EntryPtr> entries;  // consecutive from the index asked for
+};
+
+// What became of one command that has more to tell than its revision.
+struct CommandOutcome {
+  Revision revision;
+  bool existed = false;  // a delete found its key
+};
+
+// The state machine shows everything up to `index`.
+struct Applied {
+  Index index;
+  Revision revision;
+  std::vector<CommandOutcome> outcomes;  // of deletes, in revision order
+};
+
+// The state machine would come back with everything up to `index` after a crash.
+struct StateDurable {
+  Index index;
+};
+
+// A stream to the peer stands, its hello was accepted.
+struct LinkUp {
+  NodeId peer;
+};
+
+// The stream to the peer broke. `refused`: nobody listens there any more (R11).
+struct LinkDown {
+  NodeId peer;
+  bool refused = false;
+};
+
+// A log write, a log read or an apply failed: the node must stop (R7).
+struct StorageFailed {
+  absl::Status status;
+};
+
+using Event = std::variant<Tick, Received, Persisted, LogReadDone, Applied, StateDurable, LinkUp,
+                           LinkDown, StorageFailed>;
+
+}  // namespace skein

@@ -1,0 +1,109 @@
+#include "replication/core/log.h"
+
+#include <algorithm>
+
+#include "common/check.h"
+
+namespace skein {
+
+Log::Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit) : base_(tail_base) {
+  for (EntryPtr& entry : tail) {
+    SKEIN_CHECK(entry->Follows(last()));
+    tail_bytes_ += entry->bytes();
+    tail_.push_back(std::move(entry));
+  }
+  durable_ = last_index();
+  unwritten_from_ = last_index().Next();
+  uncommitted_bytes_ = tail_bytes_;
+  commit_ = base_.at.index;
+  CommitTo(std::min(std::max(commit, commit_), last_index()));
+}
+
+std::optional<LogPoint> Log::PointAt(Index index) const {
+  if (index < base_.at.index || index > last_index()) return std::nullopt;
+  return index == base_.at.index ? base_ : At(index)->point();
+}
+
+const EntryPtr& Log::At(Index index) const {
+  SKEIN_CHECK(index > base_.at.index && index <= last_index());
+  return tail_[index - base_.at.index - 1];
+}
+
+std::vector<EntryPtr> Log::Slice(Index first, Index last, uint64_t bytes_max) const {
+  std::vector<EntryPtr> entries;
+  uint64_t bytes = 0;
+  for (Index i = first; i <= std::min(last, last_index()); i = i.Next()) {
+    const EntryPtr& entry = At(i);
+    bytes += entry->bytes();
+    if (!entries.empty() && bytes > bytes_max) break;
+    entries.push_back(entry);
+  }
+  return entries;
+}
+
+void Log::Append(EntryPtr entry) {
+  SKEIN_CHECK(entry->Follows(last()));
+  tail_bytes_ += entry->bytes();
+  uncommitted_bytes_ += entry->bytes();
+  tail_.push_back(std::move(entry));
+}
+
+void Log::TruncateFrom(Index first) {
+  SKEIN_CHECK(first > commit_);
+  if (first > last_index()) return;
+  while (last_index() >= first) {
+    tail_bytes_ -= tail_.back()->bytes();
+    uncommitted_bytes_ -= tail_.back()->bytes();
+    tail_.pop_back();
+  }
+  // What was given to the store must be taken back there; the rest never reached it.
+  if (unwritten_from_ > first) {
+    truncate_from_ = truncate_from_ ? std::min(*truncate_from_, first) : first;
+    unwritten_from_ = first;
+  }
+  durable_ = std::min(durable_, first.Previous());
+  for (WriteInFlight& write : writes_) write.last = std::min(write.last, first.Previous());
+}
+
+void Log::CommitTo(Index index) {
+  SKEIN_CHECK(index <= last_index());
+  while (commit_ < index) {
+    commit_ = commit_.Next();
+    uncommitted_bytes_ -= At(commit_)->bytes();
+  }
+}
+
+void Log::Evict(uint64_t bytes_max) {
+  while (tail_bytes_ > bytes_max && !tail_.empty()) {
+    const Index first = tail_.front()->index();
+    if (first > commit_ || first > durable_ || first >= unwritten_from_) return;
+    base_ = tail_.front()->point();
+    tail_bytes_ -= tail_.front()->bytes();
+    tail_.pop_front();
+  }
+}
+
+LogWrite Log::TakeUnwritten(uint64_t id, uint64_t now_ticks) {
+  LogWrite write;
+  write.id = id;
+  write.truncate_from = truncate_from_;
+  for (Index i = unwritten_from_; i <= last_index(); i = i.Next()) write.entries.push_back(At(i));
+  truncate_from_.reset();
+  unwritten_from_ = last_index().Next();
+  writes_.push_back({id, last_index(), now_ticks});
+  return write;
+}
+
+void Log::OnPersisted(uint64_t id) {
+  while (!writes_.empty() && writes_.front().id <= id) {
+    durable_ = std::max(durable_, writes_.front().last);
+    writes_.pop_front();
+  }
+}
+
+std::optional<uint64_t> Log::OldestWriteTicks() const {
+  if (writes_.empty()) return std::nullopt;
+  return writes_.front().issued_ticks;
+}
+
+}  // namespace skein

@@ -1,0 +1,77 @@
+// The part of the log that is in memory, and where the log stands: everything above the commit
+// index, and some of what is below it.
+//
+// Invariants:
+//  1. base.index <= commit <= last, durable <= last; every entry in (base, last] is in memory.
+//  2. Entries are dense and chained (Entry::Follows).
+//  3. `durable` counts only what a completed write covered and no later truncation took back (R2).
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "replication/core/event.h"
+
+namespace skein {
+
+class Log {
+ public:
+  // `tail` follows `tail_base`; all of it is durable. `commit` is capped to what exists.
+  Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit);
+
+  const LogPoint& base() const { return base_; }
+  LogPoint last() const { return tail_.empty() ? base_ : tail_.back()->point(); }
+  Index last_index() const { return Index(base_.at.index.value() + tail_.size()); }
+  Index commit() const { return commit_; }
+  Index durable() const { return durable_; }
+  uint64_t uncommitted_bytes() const { return uncommitted_bytes_; }
+
+  // The point at `index`, if it is in [base, last].
+  std::optional<LogPoint> PointAt(Index index) const;
+  // True if entries from `first` on are in memory, with the point before them.
+  bool InMemory(Index first) const { return first > base_.at.index; }
+  // The entry at an index in memory.
+  const EntryPtr& At(Index index) const;
+  // Entries from `first`, which is in memory, to `last`: at least one, then while they fit.
+  std::vector<EntryPtr> Slice(Index first, Index last, uint64_t bytes_max) const;
+
+  void Append(EntryPtr entry);
+  // Drops `first` and all later entries, which must be above the commit index.
+  void TruncateFrom(Index first);
+  // Raises the commit index. No effect if it is not higher.
+  void CommitTo(Index index);
+  // Drops committed, durable entries from memory, oldest first, until at most `bytes_max` are left.
+  void Evict(uint64_t bytes_max);
+
+  // The next write, if any entry or truncation is not yet part of one; only `truncate_from` and
+  // `entries` are set. The caller gives it out under `id` at once.
+  LogWrite TakeUnwritten(uint64_t id, uint64_t now_ticks);
+  bool HasUnwritten() const {
+    return truncate_from_.has_value() || unwritten_from_ <= last_index();
+  }
+  // The write `id`, and all before it, are durable. A repeated or unknown id has no effect.
+  void OnPersisted(uint64_t id);
+  size_t WritesInFlight() const { return writes_.size(); }
+  // When the oldest write that is still under way was given out.
+  std::optional<uint64_t> OldestWriteTicks() const;
+
+ private:
+  struct WriteInFlight {
+    uint64_t id;
+    Index last;  // of its entries that are still in the log; falls with a truncation
+    uint64_t issued_ticks;
+  };
+
+  LogPoint base_;
+  std::deque<EntryPtr> tail_;
+  uint64_t tail_bytes_ = 0;
+  uint64_t uncommitted_bytes_ = 0;
+  Index commit_;
+  Index durable_;
+  Index unwritten_from_;
+  std::optional<Index> truncate_from_;
+  std::deque<WriteInFlight> writes_;
+};
+
+}  // namespace skein

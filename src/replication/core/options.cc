@@ -1,0 +1,33 @@
+#include "replication/core/options.h"
+
+namespace skein {
+
+absl::Status CoreOptions::Validate() const {
+  const auto ms = [this](uint64_t ticks) { return std::to_string(ticks * tick_ms) + " ms"; };
+  if (tick_ms == 0 || heartbeat_ticks == 0) {
+    return absl::InvalidArgumentError("the heartbeat interval must be at least one tick");
+  }
+  if (election_ticks_min < 5 * heartbeat_ticks) {
+    return absl::InvalidArgumentError("the election timeout, " + ms(election_ticks_min) +
+                                      ", must be at least five heartbeats of " +
+                                      ms(heartbeat_ticks));
+  }
+  if (election_ticks_max <= election_ticks_min) {
+    return absl::InvalidArgumentError("the upper end of the election timeout, " +
+                                      ms(election_ticks_max) + ", must be above the lower, " +
+                                      ms(election_ticks_min));
+  }
+  if (stall_ticks < election_ticks_max) {
+    return absl::InvalidArgumentError("the disk stall limit, " + ms(stall_ticks) +
+                                      ", must be at least the election timeout, " +
+                                      ms(election_ticks_max));
+  }
+  if (append_bytes_max == 0 || window_bytes_max < append_bytes_max || uncommitted_bytes_max == 0 ||
+      applying_bytes_max == 0) {
+    return absl::InvalidArgumentError(
+        "byte limits must be above zero, and the window at least as large as one append");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace skein

@@ -1,0 +1,40 @@
+// The settings of the protocol.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace skein {
+
+struct CoreOptions {
+  // One tick, in milliseconds; only for messages to people, the core counts ticks.
+  uint64_t tick_ms = 10;
+  // A leader sends heartbeats this often.
+  uint64_t heartbeat_ticks = 5;
+  // A follower that hears no leader for a random time in this range campaigns. The lower end is
+  // also how long a live leader protects itself from other candidates (R9).
+  uint64_t election_ticks_min = 50;
+  uint64_t election_ticks_max = 100;
+  // A leader whose oldest log write is pending for longer gives up (R12).
+  uint64_t stall_ticks = 200;
+  // Entries in one append message, in bytes (R18). A single larger entry still travels.
+  uint64_t append_bytes_max = 1 << 20;
+  // Unacknowledged entries on the way to one follower, in bytes (R18).
+  uint64_t window_bytes_max = 8 << 20;
+  // Entries of the leader that are not committed; beyond it commands are refused (R19).
+  uint64_t uncommitted_bytes_max = 64 << 20;
+  // Entries handed to the state machine and not yet applied.
+  uint64_t applying_bytes_max = 16 << 20;
+  // Committed entries kept in memory for followers; older ones are read from the log (R19).
+  uint64_t memory_bytes_max = 32 << 20;
+
+  // The log store is asked to trim in steps of at least so many entries.
+  uint64_t trim_step_entries = 1000;
+
+  // OK, or which value contradicts which.
+  absl::Status Validate() const;
+};
+
+}  // namespace skein

@@ -1,0 +1,89 @@
+// What a leader knows of one other member, and how fast it may feed it (R18).
+#pragma once
+
+#include <deque>
+#include <utility>
+
+#include "replication/core/message.h"
+
+namespace skein {
+
+struct Progress {
+  enum class Mode : uint8_t {
+    kProbe,      // where the logs agree is not known: one append at a time
+    kReplicate,  // appends are streamed, up to a window in bytes
+  };
+
+  explicit Progress(Index next_index) : next(next_index) {}
+
+  Mode mode = Mode::kProbe;
+  Index match;    // durable there, and equal to the leader's log
+  Index next;     // first entry to send
+  Index applied;  // as it said last
+  Index commit_sent;
+  bool probe_sent = false;
+  bool link_up = true;
+  uint64_t ticks_since_heard = 0;
+  uint64_t ticks_since_progress = 0;
+  uint64_t acked_round = 0;  // of heartbeats
+  uint64_t log_read = 0;     // the LogRead whose entries are for this member; 0: none under way
+
+  // R16: whether a stamp of it waits for a heartbeat round, and the newest that was proven.
+  bool stamp_waiting = false;
+  uint64_t fresh_stamp_us = 0;
+  Index fresh_index;
+
+  bool MaySend(uint64_t window_bytes_max) const {
+    if (!link_up || log_read != 0) return false;
+    return mode == Mode::kProbe ? !probe_sent : in_flight_bytes_ < window_bytes_max;
+  }
+
+  // Entries up to `last` were sent.
+  void OnSent(Index last, uint64_t bytes) {
+    if (mode == Mode::kProbe) {
+      probe_sent = true;
+      return;
+    }
+    next = last.Next();
+    if (bytes == 0) return;
+    if (in_flight_.empty()) ticks_since_progress = 0;
+    in_flight_.emplace_back(last, bytes);
+    in_flight_bytes_ += bytes;
+  }
+
+  // An acknowledgement: streams from here on.
+  void OnMatch(Index index) {
+    ticks_since_progress = 0;
+    match = std::max(match, index);
+    while (!in_flight_.empty() && in_flight_.front().first <= match) {
+      in_flight_bytes_ -= in_flight_.front().second;
+      in_flight_.pop_front();
+    }
+    if (mode == Mode::kProbe) {
+      mode = Mode::kReplicate;
+      next = match.Next();
+    }
+    next = std::max(next, match.Next());
+    probe_sent = false;
+  }
+
+  // Starts over at `index`: after a rejection, a broken link, or silence.
+  void Probe(Index index) {
+    mode = Mode::kProbe;
+    next = index;
+    match = std::min(match, index.Previous());
+    probe_sent = false;
+    log_read = 0;
+    ticks_since_progress = 0;
+    in_flight_.clear();
+    in_flight_bytes_ = 0;
+  }
+
+  bool has_in_flight() const { return !in_flight_.empty() || probe_sent; }
+
+ private:
+  std::deque<std::pair<Index, uint64_t>> in_flight_;  // last index and bytes of each append
+  uint64_t in_flight_bytes_ = 0;
+};
+
+}  // namespace skein

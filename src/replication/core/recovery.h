@@ -1,0 +1,31 @@
+// What a node finds on its disk when it starts.
+#pragma once
+
+#include <vector>
+
+#include "replication/core/event.h"
+#include "replication/core/membership.h"
+
+namespace skein {
+
+// Where the retained log begins.
+struct LogBase {
+  LogPoint point;         // the last entry that is not retained; all zero in a new log
+  Membership membership;  // as of `point`
+};
+
+// What a log holds when it is opened.
+struct LogRecovery {
+  LogBase base;
+  HardState hard_state;
+  LogPoint last;  // == base.point if there are no entries
+  // The retained entries after max(base, hard_state.commit), and the point before the first of
+  // them. Earlier ones are read when needed.
+  LogPoint tail_base;
+  std::vector<EntryPtr> tail;
+  // This node has once acknowledged everything up to here. Above `last`: the log is damaged, and
+  // the node must not vote with it until it has been brought up to here again.
+  Index acknowledged;
+};
+
+}  // namespace skein

@@ -1,0 +1,232 @@
+#include "replication/replica.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace skein {
+
+Replica::Replica(const ReplicaOptions& options, NodeId self, LogRecovery recovery,
+                 LogStore* log_store, StateMachine* state_machine, Transport* transport,
+                 Observer* observer, const Clock* clock, Random random)
+    : options_(options),
+      log_store_(log_store),
+      state_machine_(state_machine),
+      transport_(transport),
+      observer_(observer),
+      clock_(clock),
+      core_(options.core, self, std::move(recovery), state_machine->Recovered(), random),
+      applied_revision_(state_machine->Recovered().revision),
+      reported_durable_(core_.durable()),
+      reported_commit_(core_.commit()) {}
+
+void Replica::Step(const Event& event) {
+  if (!fatal_.ok()) return;
+  if (const auto* persisted = std::get_if<Persisted>(&event)) SendAfter(persisted->id);
+  core_.Step(event);
+  if (const auto* applied = std::get_if<Applied>(&event)) {
+    applied_revision_ = applied->revision;
+    pending_.OnApplied(*applied);
+    observer_->OnStage(Stage::kApplied, applied->index);
+    const auto end = readers_granted_.upper_bound(applied->index);
+    for (auto it = readers_granted_.begin(); it != end; ++it) it->second.done(true);
+    readers_granted_.erase(readers_granted_.begin(), end);
+  } else if (std::holds_alternative<Tick>(event)) {
+    ExpireCallers();
+  }
+}
+
+void Replica::Propose(Proposal proposal) {
+  ProposalResult refused;
+  if (!fatal_.ok()) {
+    refused.outcome = Outcome::kStopping;
+  } else if (core_.role() != Role::kLeader) {
+    refused.outcome = RefusalOf(ProposeStatus::kNotLeader);
+  } else if (queue_bytes_ > options_.queue_bytes_max) {
+    refused.outcome = Outcome::kQueueFull;
+  } else {
+    queue_bytes_ += proposal.payload.size();
+    queue_.push_back(std::move(proposal));
+    return;
+  }
+  proposal.done(std::move(refused));
+}
+
+Outcome Replica::RefusalOf(ProposeStatus status) const {
+  if (status == ProposeStatus::kQueueFull) return Outcome::kQueueFull;
+  return core_.ReachesQuorum() ? Outcome::kNotLeader : Outcome::kNoQuorum;
+}
+
+// Everything that waits becomes entries, while the log's disk has less to do than it can take.
+void Replica::ProposeBatch() {
+  while (!queue_.empty()) {
+    const bool leads = core_.role() == Role::kLeader;
+    if (leads && core_.log().WritesInFlight() >= options_.writes_in_flight_max) return;
+    std::vector<Proposal> batch;
+    std::string payload = std::move(queue_.front().payload);
+    uint32_t count = queue_.front().command_count;
+    queue_bytes_ -= payload.size();
+    batch.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+    while (!queue_.empty() &&
+           payload.size() + queue_.front().payload.size() <= options_.entry_bytes_max) {
+      payload += queue_.front().payload;
+      count += queue_.front().command_count;
+      queue_bytes_ -= queue_.front().payload.size();
+      batch.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+    ProposeResult result = core_.Propose(count, clock_->WallMillis(), payload);
+    if (result.status == ProposeStatus::kAppended) {
+      pending_.Add(*result.entry, std::move(batch));
+      PerformReady(core_.TakeReady());
+      continue;
+    }
+    ProposalResult refused;
+    refused.outcome = RefusalOf(result.status);
+    for (Proposal& proposal : batch) proposal.done(refused);
+  }
+}
+
+void Replica::Read(uint64_t deadline_us, ReadCallback done) {
+  if (!fatal_.ok()) {
+    done(false);
+    return;
+  }
+  const uint64_t id = next_reader_++;
+  readers_.emplace(id, Reader{deadline_us, std::move(done)});
+  core_.ReadIndex(id);
+}
+
+void Replica::Perform() {
+  if (!fatal_.ok()) return;
+  PerformReady(core_.TakeReady());
+  if (!fatal_.ok()) return;
+  ProposeBatch();
+  ReportStages();
+}
+
+void Replica::PerformReady(Ready ready) {
+  if (!ready.fatal.ok()) {
+    fatal_ = ready.fatal;
+    FailAll();
+    return;
+  }
+  std::vector<EntryPtr> appended;
+  if (ready.persist) {
+    appended = ready.persist->entries;
+    log_store_->Write(std::move(*ready.persist));
+  }
+  for (Message& message : ready.send_now) transport_->Send(std::move(message));
+  if (!ready.send_after.empty()) {
+    send_after_.emplace_back(ready.send_after_id, std::move(ready.send_after));
+    SendAfter(persisted_write_);
+  }
+  if (!ready.apply.empty()) {
+    for (const EntryPtr& entry : ready.apply) pending_.OnCommittedEntry(entry->position());
+    state_machine_->Apply(std::move(ready.apply));
+  }
+  for (const LogRead& read : ready.log_reads) log_store_->Read(read);
+  if (!ready.reads.empty()) AnswerReads(ready.reads);
+  if (ready.role) {
+    lag_.Reset();
+    observer_->OnRoleChange(*ready.role);
+  }
+  if (ready.trim) log_store_->Trim(*ready.trim);
+  for (const std::string& notice : ready.notices) observer_->OnNotice(notice);
+  if (!appended.empty()) observer_->OnAppended(appended);
+}
+
+void Replica::SendAfter(uint64_t persisted_id) {
+  persisted_write_ = std::max(persisted_write_, persisted_id);
+  while (!send_after_.empty() && send_after_.front().first <= persisted_write_) {
+    for (Message& message : send_after_.front().second) transport_->Send(std::move(message));
+    send_after_.pop_front();
+  }
+}
+
+void Replica::AnswerReads(const std::vector<ReadGrant>& grants) {
+  for (const ReadGrant& grant : grants) {
+    const auto it = readers_.find(grant.id);
+    if (it == readers_.end()) continue;
+    Reader reader = std::move(it->second);
+    readers_.erase(it);
+    if (grant.granted && grant.index > core_.applied()) {
+      readers_granted_.emplace(grant.index, std::move(reader));
+    } else {
+      reader.done(grant.granted);
+    }
+  }
+}
+
+// What advanced since the last time: for callers, lag and observers.
+void Replica::ReportStages() {
+  const bool leads = core_.role() == Role::kLeader;
+  if (core_.durable() > reported_durable_) {
+    if (leads) pending_.OnDurable(core_.term(), core_.durable());
+    observer_->OnStage(Stage::kDurable, core_.durable());
+  }
+  reported_durable_ = core_.durable();
+  if (core_.commit() > reported_commit_) {
+    if (leads) {
+      pending_.OnCommitted(core_.term(), core_.commit());
+      const uint64_t now_us = clock_->MonotonicMicros();
+      for (Index i = std::max(reported_commit_, core_.log().base().at.index).Next();
+           i <= core_.commit(); i = i.Next()) {
+        const EntryPtr& entry = core_.log().At(i);
+        lag_.OnCommitted(entry->point(), entry->bytes(), now_us);
+      }
+    }
+    observer_->OnStage(Stage::kCommitted, core_.commit());
+  }
+  reported_commit_ = core_.commit();
+  if (!leads || pending_.empty()) return;
+  Index all_applied = core_.applied();
+  for (const auto& [id, progress] : core_.progress()) {
+    if (core_.membership().IsVoter(id)) all_applied = std::min(all_applied, progress.applied);
+  }
+  pending_.OnAllApplied(all_applied);
+}
+
+void Replica::ExpireCallers() {
+  const uint64_t now_us = clock_->MonotonicMicros();
+  pending_.Expire(now_us);
+  const auto expire = [now_us](auto* readers) {
+    for (auto it = readers->begin(); it != readers->end();) {
+      if (now_us < it->second.deadline_us) {
+        ++it;
+        continue;
+      }
+      it->second.done(false);
+      it = readers->erase(it);
+    }
+  };
+  expire(&readers_);
+  expire(&readers_granted_);
+}
+
+void Replica::FailAll() {
+  pending_.FailAll();
+  ProposalResult refused;
+  refused.outcome = Outcome::kStopping;
+  for (Proposal& proposal : queue_) proposal.done(refused);
+  queue_.clear();
+  queue_bytes_ = 0;
+  for (auto& [id, reader] : readers_) reader.done(false);
+  readers_.clear();
+  for (auto& [index, reader] : readers_granted_) reader.done(false);
+  readers_granted_.clear();
+}
+
+Lag Replica::LagOf(NodeId follower) const {
+  const auto it = core_.progress().find(follower);
+  if (it == core_.progress().end()) return {};
+  return lag_.Of(it->second.applied, clock_->MonotonicMicros());
+}
+
+Revision Replica::AppliedRevisionOf(NodeId follower) const {
+  const auto it = core_.progress().find(follower);
+  if (it == core_.progress().end()) return Revision();
+  return lag_.RevisionAt(it->second.applied);
+}
+
+}  // namespace skein

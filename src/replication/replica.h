@@ -1,0 +1,108 @@
+// One node's replica: the only code that performs a Ready. Feeds events to the Core, carries out
+// what it asks for through LogStore, StateMachine and Transport, and answers callers.
+//
+// Use from one thread, the same for every call; the event loop's in production, the simulator's in
+// tests. Nothing here blocks. After any number of Step, Propose and Read calls, call Perform.
+//
+// Invariants:
+//  1. A Ready's fields are performed in their order; what waits for a write leaves after it (R1).
+//  2. Proposals that arrive while log writes are under way become one entry: batching needs no
+//  timer.
+//  3. After a fatal error nothing is performed any more (R7).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "common/clock.h"
+#include "replication/core/core.h"
+#include "replication/lag_tracker.h"
+#include "replication/log_store.h"
+#include "replication/observer.h"
+#include "replication/pending_ops.h"
+#include "replication/state_machine.h"
+#include "replication/transport.h"
+
+namespace skein {
+
+struct ReplicaOptions {
+  CoreOptions core;
+  // Payload of one entry, in bytes; a single larger proposal still becomes an entry.
+  uint64_t entry_bytes_max = 1 << 20;
+  // Proposals that wait to become an entry, in bytes; beyond it they are refused (R19).
+  uint64_t queue_bytes_max = 32 << 20;
+  // New entries wait while so many log writes are under way, and grow meanwhile.
+  size_t writes_in_flight_max = 2;
+};
+
+// The outcome of Replica::Read: granted, and everything the reader must see is applied; or not.
+using ReadCallback = absl::AnyInvocable<void(bool granted)>;
+
+class Replica {
+ public:
+  // All references outlive the replica. `recovery` is what `log_store` recovered.
+  Replica(const ReplicaOptions& options, NodeId self, LogRecovery recovery, LogStore* log_store,
+          StateMachine* state_machine, Transport* transport, Observer* observer, const Clock* clock,
+          Random random);
+
+  void Step(const Event& event);
+  // Answered by proposal.done, perhaps before this returns.
+  void Propose(Proposal proposal);
+  // A linearizable read (R14, R15). Refused when leadership cannot be confirmed, or not before
+  // `deadline_us`; `done` is called once, perhaps before this returns.
+  void Read(uint64_t deadline_us, ReadCallback done);
+  // Performs everything that is due.
+  void Perform();
+  // The node stops: answers every caller.
+  void FailAll();
+
+  const Core& core() const { return core_; }
+  const absl::Status& fatal() const { return fatal_; }
+  Revision applied_revision() const { return applied_revision_; }
+  // Leader only.
+  Lag LagOf(NodeId follower) const;
+  Revision AppliedRevisionOf(NodeId follower) const;
+
+ private:
+  struct Reader {
+    uint64_t deadline_us = 0;
+    ReadCallback done;
+  };
+
+  void ProposeBatch();
+  Outcome RefusalOf(ProposeStatus status) const;
+  void PerformReady(Ready ready);
+  void SendAfter(uint64_t persisted_id);
+  void AnswerReads(const std::vector<ReadGrant>& grants);
+  void ReportStages();
+  void ExpireCallers();
+
+  // Constant after construction.
+  const ReplicaOptions options_;
+  LogStore* const log_store_;
+  StateMachine* const state_machine_;
+  Transport* const transport_;
+  Observer* const observer_;
+  const Clock* const clock_;
+
+  Core core_;
+  PendingOps pending_;
+  LagTracker lag_;
+  std::deque<Proposal> queue_;
+  uint64_t queue_bytes_ = 0;
+  std::deque<std::pair<uint64_t, std::vector<Message>>> send_after_;  // by the write they wait for
+  uint64_t persisted_write_ = 0;
+
+  uint64_t next_reader_ = 1;
+  std::map<uint64_t, Reader> readers_;            // wait for a grant
+  std::multimap<Index, Reader> readers_granted_;  // wait for their index to be applied
+
+  Revision applied_revision_;
+  Index reported_durable_;
+  Index reported_commit_;
+  absl::Status fatal_;
+};
+
+}  // namespace skein

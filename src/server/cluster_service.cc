@@ -1,0 +1,104 @@
+#include "server/cluster_service.h"
+
+#include "server/version.h"
+
+namespace skein {
+namespace {
+
+v1::Role ToProto(const Core& core) {
+  switch (core.role()) {
+    case Role::kLeader:
+      return v1::ROLE_LEADER;
+    case Role::kPreCandidate:
+    case Role::kCandidate:
+      return v1::ROLE_CANDIDATE;
+    case Role::kFollower:
+      break;
+  }
+  return core.membership().IsVoter(core.self()) ? v1::ROLE_FOLLOWER : v1::ROLE_LEARNER;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ClusterService::Status(grpc::CallbackServerContext* context,
+                                                 const v1::StatusRequest*,
+                                                 v1::StatusResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_->PostTask([this, reactor, response](Replica& replica) {
+    FillStatus(replica, response);
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* response) const {
+  const Core& core = replica.core();
+  const auto leadership = view_->leadership();
+  response->set_node_id(view_->node_name());
+  response->set_cluster_id(facts_.cluster_id);
+  response->set_incarnation(facts_.incarnation);
+  response->set_version(kVersion);
+  response->set_role(ToProto(core));
+  response->set_term(core.term().value());
+  response->set_leader_id(leadership->leader_name);
+  response->set_leader_address(leadership->leader_address);
+  response->set_has_quorum(core.ReachesQuorum());
+  response->set_first_index(log_store_->FirstIndex().value());
+  response->set_last_index(core.log().last_index().value());
+  response->set_durable_index(core.durable().value());
+  response->set_commit_index(core.commit().value());
+  response->set_applied_index(core.applied().value());
+  const auto commit_point = core.log().PointAt(core.commit());
+  response->set_commit_revision(commit_point ? commit_point->revision.value() : 0);
+  response->set_applied_revision(replica.applied_revision().value());
+  response->set_staleness_ms(core.role() == Role::kLeader ? 0 : view_->StalenessMillis());
+  response->set_uptime_ms((clock_->MonotonicMicros() - facts_.started_us) / 1000);
+  response->set_elections_won(elections_won.load());
+  FillMembers(replica, response);
+}
+
+void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* response) const {
+  const Core& core = replica.core();
+  for (const Member& member : core.membership().members) {
+    v1::MemberStatus* out = response->add_members();
+    out->set_id(member.name);
+    out->set_address(member.address);
+    out->set_voter(member.voter);
+    out->set_connected(member.id == core.self() || core.LinkIsUp(member.id));
+    if (core.role() != Role::kLeader) continue;
+    const bool self = member.id == core.self();
+    const auto it = core.progress().find(member.id);
+    if (!self && it == core.progress().end()) continue;
+    out->set_durable_index(self ? core.durable().value() : it->second.match.value());
+    out->set_applied_revision(self ? replica.applied_revision().value()
+                                   : replica.AppliedRevisionOf(member.id).value());
+    const Lag lag = self ? Lag() : replica.LagOf(member.id);
+    out->mutable_lag()->set_revisions(lag.revisions);
+    out->mutable_lag()->set_bytes(lag.bytes);
+    out->mutable_lag()->set_milliseconds(lag.milliseconds);
+  }
+}
+
+grpc::ServerUnaryReactor* ClusterService::Trace(grpc::CallbackServerContext* context,
+                                                const v1::TraceRequest* request,
+                                                v1::TraceResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  response->set_node_id(view_->node_name());
+  const Role role = view_->leadership()->role;
+  response->set_role(role == Role::kLeader ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
+  for (const StageTimes& times : trace_->After(Revision(request->after_revision()))) {
+    v1::StageTimes* out = response->add_entries();
+    out->set_index(times.index.value());
+    out->set_first_revision(times.first_revision.value());
+    out->set_last_revision(times.last_revision.value());
+    out->set_bytes(times.bytes);
+    out->set_appended_us(times.at_us[static_cast<size_t>(Stage::kAppended)]);
+    out->set_durable_us(times.at_us[static_cast<size_t>(Stage::kDurable)]);
+    out->set_committed_us(times.at_us[static_cast<size_t>(Stage::kCommitted)]);
+    out->set_applied_us(times.at_us[static_cast<size_t>(Stage::kApplied)]);
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+}  // namespace skein

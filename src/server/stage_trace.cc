@@ -1,0 +1,41 @@
+#include "server/stage_trace.h"
+
+namespace skein {
+
+void StageTrace::OnAppended(const std::vector<EntryPtr>& entries) {
+  const uint64_t now_us = clock_->MonotonicMicros();
+  absl::MutexLock lock(&mu_);
+  for (const EntryPtr& entry : entries) {
+    while (!entries_.empty() && entries_.back().index >= entry->index()) entries_.pop_back();
+    StageTimes times;
+    times.index = entry->index();
+    times.first_revision = entry->first_revision();
+    times.last_revision = entry->last_revision();
+    times.bytes = entry->bytes();
+    times.at_us[static_cast<size_t>(Stage::kAppended)] = now_us;
+    entries_.push_back(times);
+    if (entries_.size() > entries_max_) entries_.pop_front();
+  }
+}
+
+void StageTrace::OnStage(Stage stage, Index index) {
+  const uint64_t now_us = clock_->MonotonicMicros();
+  absl::MutexLock lock(&mu_);
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    if (it->index > index) continue;
+    uint64_t& at_us = it->at_us[static_cast<size_t>(stage)];
+    if (at_us != 0) break;
+    at_us = now_us;
+  }
+}
+
+std::vector<StageTimes> StageTrace::After(Revision after) const {
+  absl::MutexLock lock(&mu_);
+  std::vector<StageTimes> result;
+  for (const StageTimes& times : entries_) {
+    if (times.last_revision > after) result.push_back(times);
+  }
+  return result;
+}
+
+}  // namespace skein

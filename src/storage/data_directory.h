@@ -1,0 +1,67 @@
+// A node's data directory: whose it is, that only one process uses it, and which directories its
+// peers have shown (R26, R27).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/types.h"
+
+namespace skein {
+
+// What a data directory says about itself; fixed when it is created.
+struct Identity {
+  uint64_t cluster_id = 0;    // derived from the token, see ClusterIdOf
+  std::string cluster_token;  // the name of the cluster, chosen by the operator
+  NodeId node_id;             // derived from the name, see NodeIdOf
+  std::string node_name;
+  uint64_t incarnation = 0;  // random: another directory of the same node has another one
+
+  friend bool operator==(const Identity&, const Identity&) = default;
+};
+
+// Never 0.
+uint64_t ClusterIdOf(const std::string& cluster_token);
+
+// Thread-safe. Holds the directory's lock as long as it lives.
+class DataDirectory {
+ public:
+  // Opens the directory, or creates it (its parent must exist) for this node of this cluster.
+  // Refuses, naming both sides: a directory that another process uses, of another node or cluster,
+  // of a newer format, damaged, or that cannot be written.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(const std::string& path,
+                                                             const std::string& cluster_token,
+                                                             const std::string& node_name);
+  ~DataDirectory();
+  DataDirectory(const DataDirectory&) = delete;
+  DataDirectory& operator=(const DataDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  const Identity& identity() const { return identity_; }
+
+  // Remembers, durably, the incarnation in which a peer is seen for the first time; refuses every
+  // other one from then on.
+  absl::Status CheckPeer(NodeId peer, uint64_t incarnation);
+
+ private:
+  DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
+
+  absl::Status RemoveLeftovers() const;
+  absl::Status LoadIdentity(const std::string& cluster_token, const std::string& node_name);
+  absl::Status CreateIdentity(const std::string& cluster_token, const std::string& node_name);
+  absl::Status LoadPeers();
+
+  const std::string path_;
+  const int lock_fd_;
+  Identity identity_;  // constant after Open
+
+  absl::Mutex mu_;
+  std::map<NodeId, uint64_t> peers_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace skein

@@ -1,0 +1,43 @@
+// What can be chosen about the two databases, and the only place where RocksDB's options are set.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace rocksdb {
+class CompactionFilterFactory;
+class Env;
+class EventListener;
+struct Options;
+}  // namespace rocksdb
+
+namespace skein {
+
+struct StorageOptions {
+  // Log entries held in memory before they are written to a table file. Twice the state's, so that
+  // most of what is flushed has been trimmed by then and is never written again.
+  size_t log_memtable_bytes = 128 << 20;
+  // Applied data held in memory before it is written to a table file; what a restart after a crash
+  // has to replay at most.
+  size_t state_memtable_bytes = 64 << 20;
+  // Blocks of the state's table files held in memory, their indexes and filters included.
+  size_t state_block_cache_bytes = 256 << 20;
+  // Entries that are made durable by one sync, at most (one write may be larger).
+  size_t log_group_bytes_max = 4 << 20;
+  // Entries that are applied by one RocksDB write, at most (one entry may be larger).
+  size_t state_group_bytes_max = 1 << 20;
+  // How fast files that are no longer needed are given back to the file system, in bytes/s.
+  size_t delete_bytes_per_second = 128 << 20;
+  // The file system below both databases; null: the real one. Outlives them. For tests.
+  rocksdb::Env* env = nullptr;
+};
+
+// `trim` drops the entries that are no longer needed.
+rocksdb::Options LogDatabaseOptions(const StorageOptions& options,
+                                    std::shared_ptr<rocksdb::CompactionFilterFactory> trim);
+
+// `listener` hears of flushes.
+rocksdb::Options StateDatabaseOptions(const StorageOptions& options,
+                                      std::shared_ptr<rocksdb::EventListener> listener);
+
+}  // namespace skein

@@ -1,0 +1,268 @@
+#include "storage/rocks_log_store.h"
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <optional>
+#include <thread>
+#include <variant>
+
+#include "common/check.h"
+#include "storage/log_database.h"
+
+namespace skein {
+
+class RocksLogStore::Worker {
+ public:
+  Worker(const StorageOptions& options, std::unique_ptr<LogDatabase> log)
+      : group_bytes_max_(options.log_group_bytes_max), log_(std::move(log)) {}
+  ~Worker();
+
+  absl::StatusOr<LogRecovery> Recover();
+  void Start(EventSink* sink);
+  void Write(LogWrite write);
+  void Read(LogRead read);
+  void Trim(Index index);
+  Index FirstIndex() const { return Index(first_index_.load(std::memory_order_acquire)); }
+
+ private:
+  struct PendingWrite {
+    LogWrite write;
+    uint64_t reads_before = 0;  // how many reads had been issued
+  };
+  struct DropFiles {};
+  struct PendingRead {
+    std::variant<LogRead, Index /* to trim to */, DropFiles> what;
+    uint64_t writes_before = 0;  // how many writes had been issued
+  };
+  struct Group {
+    std::vector<LogWrite> writes;
+    std::optional<LogBase> base;
+  };
+
+  void RunWriter();
+  void RunReader();
+  bool CanWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Group TakeGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void IssueRead(PendingRead read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Perform(const PendingRead& read);
+  absl::Status PrepareTrim(Index index);
+  // Posts, unless a failure was posted before.
+  void Complete(Event event);
+  void Fail(const absl::Status& status);
+
+  // Constant after construction, or after Start.
+  const size_t group_bytes_max_;
+  const std::unique_ptr<LogDatabase> log_;
+  EventSink* sink_ = nullptr;
+
+  Index trimmed_;  // owned by the reader: the highest base asked for
+
+  std::atomic<uint64_t> first_index_{1};
+  std::atomic<uint64_t> last_durable_{0};
+
+  absl::Mutex mu_;
+  absl::CondVar writer_work_;
+  absl::CondVar reader_work_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<PendingWrite> writes_ ABSL_GUARDED_BY(mu_);
+  std::deque<PendingRead> reads_ ABSL_GUARDED_BY(mu_);
+  std::optional<LogBase> new_base_ ABSL_GUARDED_BY(mu_);
+  uint64_t issued_writes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t finished_writes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t issued_reads_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t finished_reads_ ABSL_GUARDED_BY(mu_) = 0;
+
+  absl::Mutex post_mu_;
+  bool failed_ ABSL_GUARDED_BY(post_mu_) = false;
+
+  std::thread writer_;
+  std::thread reader_;
+};
+
+RocksLogStore::Worker::~Worker() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    writer_work_.SignalAll();
+    reader_work_.SignalAll();
+  }
+  if (writer_.joinable()) writer_.join();
+  if (reader_.joinable()) reader_.join();
+}
+
+absl::StatusOr<LogRecovery> RocksLogStore::Worker::Recover() {
+  absl::StatusOr<LogRecovery> recovery = log_->Recover();
+  if (recovery.ok()) {
+    first_index_ = recovery->base.point.at.index.Next().value();
+    last_durable_ = recovery->last.at.index.value();
+    trimmed_ = recovery->base.point.at.index;
+  }
+  return recovery;
+}
+
+void RocksLogStore::Worker::Start(EventSink* sink) {
+  SKEIN_CHECK(sink_ == nullptr);
+  sink_ = sink;
+  writer_ = std::thread([this] { RunWriter(); });
+  reader_ = std::thread([this] { RunReader(); });
+}
+
+void RocksLogStore::Worker::Write(LogWrite write) {
+  absl::MutexLock lock(&mu_);
+  ++issued_writes_;
+  writes_.push_back({std::move(write), issued_reads_});
+  writer_work_.Signal();
+}
+
+void RocksLogStore::Worker::Read(LogRead read) {
+  absl::MutexLock lock(&mu_);
+  IssueRead({read});
+}
+
+void RocksLogStore::Worker::Trim(Index index) {
+  absl::MutexLock lock(&mu_);
+  IssueRead({index});
+}
+
+void RocksLogStore::Worker::IssueRead(PendingRead read) {
+  ++issued_reads_;
+  read.writes_before = issued_writes_;
+  reads_.push_back(std::move(read));
+  reader_work_.Signal();
+}
+
+// A truncation waits for the reads before it: they may want what it cuts.
+bool RocksLogStore::Worker::CanWrite() const {
+  if (new_base_.has_value()) return true;
+  if (writes_.empty()) return false;
+  const PendingWrite& first = writes_.front();
+  return !first.write.truncate_from.has_value() || first.reads_before <= finished_reads_;
+}
+
+RocksLogStore::Worker::Group RocksLogStore::Worker::TakeGroup() {
+  Group group;
+  group.base.swap(new_base_);
+  size_t bytes = 0;
+  while (!writes_.empty() && bytes < group_bytes_max_) {
+    PendingWrite& next = writes_.front();
+    if (next.write.truncate_from.has_value() &&
+        (!group.writes.empty() || next.reads_before > finished_reads_)) {
+      break;
+    }
+    bytes += TotalBytes(next.write.entries);
+    group.writes.push_back(std::move(next.write));
+    writes_.pop_front();
+  }
+  return group;
+}
+
+void RocksLogStore::Worker::RunWriter() {
+  while (true) {
+    Group group;
+    {
+      absl::MutexLock lock(&mu_);
+      while (!stopping_ && !CanWrite()) writer_work_.Wait(&mu_);
+      if (stopping_) return;
+      group = TakeGroup();
+    }
+    const absl::Status status =
+        log_->Write(group.writes, group.base.has_value() ? &*group.base : nullptr);
+    if (!status.ok()) return Fail(status);
+    last_durable_ = log_->last_index().value();
+    {
+      absl::MutexLock lock(&mu_);
+      finished_writes_ += group.writes.size();
+      if (group.base.has_value()) {
+        first_index_.store(group.base->point.at.index.Next().value(), std::memory_order_release);
+        IssueRead({DropFiles{}});
+      }
+      reader_work_.Signal();
+    }
+    if (!group.writes.empty()) Complete(Persisted{group.writes.back().id});
+  }
+}
+
+void RocksLogStore::Worker::RunReader() {
+  while (true) {
+    PendingRead read;
+    {
+      absl::MutexLock lock(&mu_);
+      while (!stopping_ && (reads_.empty() || reads_.front().writes_before > finished_writes_)) {
+        reader_work_.Wait(&mu_);
+      }
+      if (stopping_) return;
+      read = std::move(reads_.front());
+      reads_.pop_front();
+    }
+    const absl::Status status = Perform(read);
+    if (!status.ok()) return Fail(status);
+    absl::MutexLock lock(&mu_);
+    ++finished_reads_;
+    writer_work_.Signal();
+  }
+}
+
+absl::Status RocksLogStore::Worker::Perform(const PendingRead& read) {
+  if (const LogRead* entries = std::get_if<LogRead>(&read.what)) {
+    absl::StatusOr<std::vector<EntryPtr>> found = log_->Read(entries->first, entries->bytes_max);
+    if (!found.ok()) return found.status();
+    Complete(LogReadDone{entries->id, std::move(*found)});
+    return absl::OkStatus();
+  }
+  if (const Index* index = std::get_if<Index>(&read.what)) return PrepareTrim(*index);
+  return log_->DropTrimmedFiles();
+}
+
+// The new base rides on the writer's next batch; only then may entries go. Reads that were issued
+// before the trim have been served by now.
+absl::Status RocksLogStore::Worker::PrepareTrim(Index index) {
+  index = std::min(index, Index(last_durable_.load()));
+  if (index <= trimmed_) return absl::OkStatus();
+  const absl::StatusOr<LogPoint> point = log_->PointAt(index);
+  if (!point.ok()) return point.status();
+  trimmed_ = index;
+  absl::MutexLock lock(&mu_);
+  new_base_ = LogBase{*point, log_->base().membership};
+  writer_work_.Signal();
+  return absl::OkStatus();
+}
+
+void RocksLogStore::Worker::Complete(Event event) {
+  absl::MutexLock lock(&post_mu_);
+  if (!failed_) sink_->Post(std::move(event));
+}
+
+void RocksLogStore::Worker::Fail(const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    writer_work_.SignalAll();
+    reader_work_.SignalAll();
+  }
+  absl::MutexLock lock(&post_mu_);
+  if (failed_) return;
+  failed_ = true;
+  sink_->Post(StorageFailed{status});
+}
+
+RocksLogStore::RocksLogStore(std::unique_ptr<Worker> worker) : worker_(std::move(worker)) {}
+RocksLogStore::~RocksLogStore() = default;
+
+absl::StatusOr<std::unique_ptr<RocksLogStore>> RocksLogStore::Open(
+    const StorageOptions& options, const std::string& data_directory, const Membership& initial) {
+  absl::StatusOr<std::unique_ptr<LogDatabase>> log =
+      LogDatabase::Open(options, data_directory, initial);
+  if (!log.ok()) return log.status();
+  return std::unique_ptr<RocksLogStore>(
+      new RocksLogStore(std::make_unique<Worker>(options, std::move(*log))));
+}
+
+absl::StatusOr<LogRecovery> RocksLogStore::Recover() { return worker_->Recover(); }
+void RocksLogStore::Start(EventSink* sink) { worker_->Start(sink); }
+void RocksLogStore::Write(LogWrite write) { worker_->Write(std::move(write)); }
+void RocksLogStore::Read(LogRead read) { worker_->Read(read); }
+void RocksLogStore::Trim(Index index) { worker_->Trim(index); }
+Index RocksLogStore::FirstIndex() const { return worker_->FirstIndex(); }
+
+}  // namespace skein

@@ -1,0 +1,106 @@
+// The state of one node in RocksDB, without threads of its own: one thread writes groups of
+// entries, any number read.
+//
+// Invariants:
+//  1. Data and applied position change in the same RocksDB write (R5).
+//  2. `durable_index` follows table files only: what a crash leaves is exactly that prefix.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "replication/command.h"
+#include "replication/core/event.h"
+#include "rocksdb/db.h"
+#include "rocksdb/listener.h"
+#include "rocksdb/write_batch.h"
+#include "storage/kv_state_machine.h"
+
+namespace skein {
+
+// Tells which applied index a finished flush has made durable. Thread-safe.
+class FlushListener final : public rocksdb::EventListener {
+ public:
+  // The apply that ended with this sequence number reached `index`.
+  void Record(rocksdb::SequenceNumber sequence, Index index);
+  // Called on RocksDB's threads from now on.
+  void SetCallback(std::function<void(Index)> callback);
+
+  void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason, rocksdb::Status error,
+                            bool* auto_recovery) override;
+
+ private:
+  absl::Mutex mu_;
+  std::deque<std::pair<rocksdb::SequenceNumber, Index>> applied_ ABSL_GUARDED_BY(mu_);
+  std::function<void(Index)> callback_ ABSL_GUARDED_BY(mu_);
+};
+
+class KvStateMachine::Database {
+ public:
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const StorageOptions& options,
+                                                        const std::string& data_directory);
+  ~Database();
+
+  const LogPoint& recovered() const { return recovered_; }
+  Index applied_index() const { return Index(applied_index_.load(std::memory_order_acquire)); }
+  Revision applied_revision() const {
+    return Revision(applied_revision_.load(std::memory_order_acquire));
+  }
+
+  // One thread only. kDataLoss, and no effect, if the entries do not continue the state or hold a
+  // malformed batch.
+  absl::StatusOr<Applied> Apply(const std::vector<EntryPtr>& entries);
+
+  void SetDurableCallback(std::function<void(Index)> callback);
+
+  absl::StatusOr<std::optional<VersionedValue>> Get(std::string_view key) const;
+  absl::StatusOr<std::vector<std::optional<VersionedValue>>> MultiGet(
+      const std::vector<std::string_view>& keys) const;
+  absl::StatusOr<uint64_t> Scan(const ScanSpec& spec,
+                                const std::function<bool(const KeyValueView&)>& visit) const;
+  absl::StatusOr<uint64_t> Digest() const;
+  absl::Status Flush();
+
+ private:
+  // A command of the group that is being applied; views into its entries.
+  struct GroupCommand {
+    CommandView view;
+    Revision revision;
+  };
+
+  explicit Database(std::string directory) : directory_(std::move(directory)) {}
+
+  absl::Status Recover();
+  absl::Status Decode(const Entry& entry);
+  absl::Status FindOutcomes(std::vector<CommandOutcome>* outcomes);
+  absl::Status BuildBatch();
+  absl::StatusOr<bool> Exists(std::string_view key) const;
+  absl::StatusOr<VersionedValue> DecodeValue(std::string_view stored) const;
+  absl::Status ReadFailure(const rocksdb::Status& status) const;
+
+  const std::string directory_;
+  const std::shared_ptr<FlushListener> flushes_ = std::make_shared<FlushListener>();
+  std::unique_ptr<rocksdb::DB> db_;
+  LogPoint recovered_;
+
+  // Owned by the applying thread.
+  LogPoint last_;
+  uint64_t cluster_time_ms_ = 0;
+  rocksdb::WriteBatch batch_;
+  std::vector<GroupCommand> commands_;
+  std::string key_, value_;  // scratch
+
+  std::atomic<uint64_t> applied_index_{0};
+  std::atomic<uint64_t> applied_revision_{0};
+};
+
+}  // namespace skein

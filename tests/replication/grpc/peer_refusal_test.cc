@@ -1,0 +1,221 @@
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "skein/v1/replication.grpc.pb.h"
+#include "tests/replication/grpc/peer_fixture.h"
+
+namespace skein {
+namespace {
+
+TEST(HelloGate, NamesBothValuesOfEachMismatch) {
+  HelloGate gate(Identity("n2"), [](const Hello& hello) {
+    return hello.sender.incarnation == 7 ? absl::OkStatus()
+                                         : absl::FailedPreconditionError("incarnation 8, known 7");
+  });
+  gate.SetPeers({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}});
+  const Hello good{Identity("n1"), NodeIdOf("n2")};
+  EXPECT_TRUE(gate.Check(good).ok());
+  const auto refused = [&gate](const Hello& hello, const std::string& words) {
+    const absl::Status status = gate.Check(hello);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status));
+    EXPECT_NE(MessageOf(status).find(words), std::string::npos) << status;
+  };
+  Hello hello = good;
+  hello.sender.cluster_id = 0xc2;
+  refused(hello, "n1 belongs to cluster 00000000000000c2, n2 belongs to cluster 00000000000000c1");
+  hello = good;
+  hello.sender.protocol_version = 2;
+  refused(hello, "n1 speaks peer protocol version 2, n2 speaks version 1");
+  hello = good;
+  hello.to = NodeId(0x77);
+  refused(hello, "n1 wants to talk to node id 0000000000000077, but this is n2");
+  hello = good;
+  hello.sender.node = NodeIdOf("n9");
+  refused(hello, "is no member of the cluster that n2 knows");
+  hello = good;
+  hello.sender.node = NodeIdOf("n2");
+  refused(hello, "of n2 itself");
+  hello = good;
+  hello.sender.incarnation = 8;
+  refused(hello, "incarnation 8, known 7");
+}
+
+// Two nodes that know each other and do not get along: what each of them says about it.
+struct Mismatch {
+  std::string name;
+  std::function<void(PeerIdentity*)> change;  // to n1, as n2 hears of it
+  std::string words;
+};
+
+class HelloMismatch : public testing::TestWithParam<Mismatch> {};
+
+TEST_P(HelloMismatch, IsRefusedInWordsOnBothEnds) {
+  PeerIdentity identity = Identity("n1");
+  GetParam().change(&identity);
+  TestNode a(identity, {.reconnect_backoff_max_ms = 30});
+  TestNode b(Identity("n2"), {.reconnect_backoff_max_ms = 30}, [](const Hello& hello) {
+    return hello.sender.incarnation == 7
+               ? absl::OkStatus()
+               : absl::FailedPreconditionError("n1 has another data directory: remove and add it");
+  });
+  ASSERT_TRUE(a.StartServer());
+  ASSERT_TRUE(b.StartServer());
+  b.transport().SetPeers({{NodeIdOf("n1"), "n1", a.address().address}});
+  a.transport().SetPeers({b.address()});
+  EXPECT_TRUE(b.notices().WaitForText("refused the stream of n1: "));
+  EXPECT_TRUE(b.notices().WaitForText(GetParam().words));
+  EXPECT_TRUE(a.notices().WaitForText("no link to n2"));
+  EXPECT_TRUE(a.notices().WaitForText(GetParam().words));
+  a.transport().Send({a.id(), b.id(), Term(1), HeartbeatMessage{}});
+  EXPECT_FALSE(a.transport().Stats(b.id()).up);
+  EXPECT_TRUE(a.sink().All<LinkUp>().empty());
+  EXPECT_TRUE(b.sink().All<Received>().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, HelloMismatch,
+    testing::Values(
+        Mismatch{"Cluster", [](PeerIdentity* n1) { n1->cluster_id = 0xc2; },
+                 "n1 belongs to cluster 00000000000000c2, n2 belongs to cluster 00000000000000c1"},
+        Mismatch{"Version", [](PeerIdentity* n1) { n1->protocol_version = 3; },
+                 "n1 speaks peer protocol version 3, n2 speaks version 1"},
+        Mismatch{"Node", [](PeerIdentity* n1) { n1->node = NodeIdOf("n9"); },
+                 "is no member of the cluster that n2 knows"},
+        Mismatch{"Incarnation", [](PeerIdentity* n1) { n1->incarnation = 8; },
+                 "n1 has another data directory: remove and add it"}),
+    [](const testing::TestParamInfo<Mismatch>& info) { return info.param.name; });
+
+TEST(PeerRefusal, IsReportedOnceHoweverOftenItHappens) {
+  PeerIdentity other = Identity("n1");
+  other.cluster_id = 0xc2;
+  TestNode a(other, {.reconnect_backoff_min_ms = 1, .reconnect_backoff_max_ms = 1});
+  TestNode b(Identity("n2"));
+  ASSERT_TRUE(b.StartServer());
+  b.gate().SetPeers({a.address()});
+  a.transport().SetPeers({b.address()});
+  ASSERT_TRUE(a.notices().WaitForText("belongs to cluster"));
+  // By the end of the third life of the server there were several attempts in each.
+  for (int i = 0; i < 3; ++i) {
+    b.StopServer();
+    ASSERT_TRUE(a.notices().WaitFor([i](const std::vector<std::string>& all) {
+      return std::count_if(all.begin(), all.end(), [](const std::string& text) {
+               return text.find("nobody listens there") != std::string::npos;
+             }) > i;
+    }));
+    ASSERT_TRUE(b.StartServer());
+    ASSERT_TRUE(a.notices().WaitFor([i](const std::vector<std::string>& all) {
+      return std::count_if(all.begin(), all.end(), [](const std::string& text) {
+               return text.find("belongs to cluster") != std::string::npos;
+             }) > i + 1;
+    }));
+  }
+  EXPECT_EQ(b.notices().Count("refused the stream of n1"), 1u);
+}
+
+TEST(PeerRefusal, TheAddressOfAnotherNodeIsNoticed) {
+  TestNode a(Identity("n1"));
+  TestNode c(Identity("n3"));
+  ASSERT_TRUE(c.StartServer());
+  c.gate().SetPeers({a.address()});
+  a.transport().SetPeers({{NodeIdOf("n2"), "n2", c.address().address}});
+  EXPECT_TRUE(a.notices().WaitForText("but this is n3"));
+  EXPECT_TRUE(a.sink().All<LinkUp>().empty());
+}
+
+// A stream by hand, to say what no transport of ours says.
+class RawStreamTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(node_.StartServer());
+    node_.gate().SetPeers({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}});
+    stub_ = v1::Replication::NewStub(
+        grpc::CreateChannel(node_.address().address, grpc::InsecureChannelCredentials()));
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    stream_ = stub_->Ship(&context_);
+  }
+
+  void SayHello() {
+    v1::PeerEnvelope envelope;
+    v1::PeerHello* hello = envelope.mutable_hello();
+    hello->set_cluster_id(0xc1);
+    hello->set_node_id(NodeIdOf("n1").value());
+    hello->set_node_name("n1");
+    hello->set_incarnation(7);
+    hello->set_protocol_version(kPeerProtocolVersion);
+    hello->set_to_node_id(node_.id().value());
+    ASSERT_TRUE(stream_->Write(envelope));
+    v1::PeerHello answer;
+    ASSERT_TRUE(stream_->Read(&answer));
+    EXPECT_EQ(answer.node_id(), node_.id().value());
+    EXPECT_EQ(answer.to_node_id(), NodeIdOf("n1").value());
+  }
+
+  v1::PeerEnvelope Heartbeat() {
+    v1::PeerEnvelope envelope;
+    v1::PeerMessage* message = envelope.mutable_messages()->add_messages();
+    message->set_from(NodeIdOf("n1").value());
+    message->set_to(node_.id().value());
+    message->mutable_heartbeat()->set_round(1);
+    return envelope;
+  }
+
+  void ExpectRefused(const v1::PeerEnvelope& envelope, const std::string& words) {
+    stream_->Write(envelope);
+    v1::PeerHello answer;
+    EXPECT_FALSE(stream_->Read(&answer));
+    const grpc::Status status = stream_->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(status.error_message().find(words), std::string::npos) << status.error_message();
+    EXPECT_TRUE(node_.notices().WaitForText(words));
+  }
+
+  TestNode node_{Identity("n2")};
+  grpc::ClientContext context_;
+  std::unique_ptr<v1::Replication::Stub> stub_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::PeerEnvelope, v1::PeerHello>> stream_;
+};
+
+TEST_F(RawStreamTest, GoodMessagesPass) {
+  SayHello();
+  ASSERT_TRUE(stream_->Write(Heartbeat()));
+  EXPECT_TRUE(node_.sink().WaitForCount<Received>(1));
+}
+
+TEST_F(RawStreamTest, RefusesMessagesBeforeTheHello) {
+  ExpectRefused(Heartbeat(), "messages before the hello");
+  EXPECT_TRUE(node_.sink().Values().empty());
+}
+
+TEST_F(RawStreamTest, RefusesMessagesInTheNameOfAnother) {
+  SayHello();
+  v1::PeerEnvelope envelope = Heartbeat();
+  envelope.mutable_messages()->mutable_messages(0)->set_from(NodeIdOf("n3").value());
+  ExpectRefused(envelope, "on the stream of");
+  EXPECT_TRUE(node_.sink().Values().empty());
+}
+
+TEST_F(RawStreamTest, RefusesMessagesForAnother) {
+  SayHello();
+  v1::PeerEnvelope envelope = Heartbeat();
+  envelope.mutable_messages()->mutable_messages(0)->set_to(NodeIdOf("n3").value());
+  ExpectRefused(envelope, "on the stream of");
+}
+
+TEST_F(RawStreamTest, RefusesADamagedEntry) {
+  SayHello();
+  v1::PeerEnvelope envelope = Heartbeat();
+  std::string frame = MakeEntries(1, 100)[0]->frame();
+  frame[70] = static_cast<char>(frame[70] ^ 4);
+  envelope.mutable_messages()->mutable_messages(0)->mutable_append()->add_entries(frame);
+  ExpectRefused(envelope, "checksum does not match");
+  EXPECT_TRUE(node_.sink().Values().empty());
+}
+
+TEST_F(RawStreamTest, RefusesAnEmptyEnvelope) {
+  SayHello();
+  ExpectRefused(v1::PeerEnvelope(), "no content that this program knows");
+}
+
+}  // namespace
+}  // namespace skein

@@ -1,0 +1,273 @@
+#include "replication/grpc/wire_codec.h"
+
+#include <grpcpp/support/byte_buffer.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "common/random.h"
+#include "skein/v1/replication.pb.h"
+#include "tests/replication/grpc/peer_fixture.h"
+
+namespace skein {
+namespace {
+
+std::string Flat(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  EXPECT_TRUE(buffer.Dump(&slices).ok());
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
+absl::StatusOr<Envelope> Decode(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  grpc::ByteBuffer buffer(&slice, 1);
+  return DecodeEnvelope(&buffer);
+}
+
+const NodeId kFrom(11);
+const NodeId kTo(12);
+
+// One message of each kind, no field at its default.
+std::vector<Message> EveryKind() {
+  const std::vector<EntryPtr> entries = MakeEntries(5, 3000);
+  const std::vector<EntryPtr> small = MakeEntries(3, 10);
+  std::vector<Message> messages;
+  const auto add = [&messages](MessageBody body) {
+    messages.push_back({kFrom, kTo, Term(9), std::move(body)});
+  };
+  add(AppendMessage{.previous = entries[1]->position(),
+                    .previous_chain = entries[1]->chain(),
+                    .commit = Index(2),
+                    .entries = {entries[2], entries[3], entries[4]}});
+  add(AppendMessage{.entries = small});
+  add(AppendMessage{.previous = {Term(3), Index(4)}, .previous_chain = 5, .commit = Index(6)});
+  add(AppendAck{.rejected = true,
+                .match = Index(1),
+                .applied = Index(2),
+                .previous_index = Index(3),
+                .last = {.at = {Term(4), Index(5)}, .chain = 6},
+                .commit = Index(7)});
+  add(HeartbeatMessage{.round = 1,
+                       .commit = Index(2),
+                       .trim = Index(3),
+                       .fresh_stamp_us = 4,
+                       .fresh_index = Index(5)});
+  add(HeartbeatAck{.round = 1, .stamp_us = 2, .applied = Index(3), .match = Index(4)});
+  add(VoteMessage{.pre = true, .transfer = true, .last = {Term(1), Index(2)}});
+  add(VoteAck{.pre = true, .granted = true, .refusal = "heard from n1 3 ms ago"});
+  add(ReadIndexMessage{.id = ~0ull});
+  add(ReadIndexAck{.id = 1, .granted = true, .index = Index(2)});
+  add(TimeoutNowMessage{});
+  return messages;
+}
+
+// All that is sent of a message, as text that is equal only for equal messages.
+struct Describe {
+  std::string operator()(const AppendMessage& m) const {
+    std::string text = fmt::format("append {} {} {} {}", m.previous.term.value(),
+                                   m.previous.index.value(), m.previous_chain, m.commit.value());
+    for (const EntryPtr& entry : m.entries) text += " " + entry->frame();
+    return text;
+  }
+  std::string operator()(const AppendAck& m) const {
+    return fmt::format("append ack {} {} {} {} {} {} {} {}", m.rejected, m.match.value(),
+                       m.applied.value(), m.previous_index.value(), m.last.at.term.value(),
+                       m.last.at.index.value(), m.last.chain, m.commit.value());
+  }
+  std::string operator()(const HeartbeatMessage& m) const {
+    return fmt::format("heartbeat {} {} {} {} {}", m.round, m.commit.value(), m.trim.value(),
+                       m.fresh_stamp_us, m.fresh_index.value());
+  }
+  std::string operator()(const HeartbeatAck& m) const {
+    return fmt::format("heartbeat ack {} {} {} {}", m.round, m.stamp_us, m.applied.value(),
+                       m.match.value());
+  }
+  std::string operator()(const VoteMessage& m) const {
+    return fmt::format("vote {} {} {} {}", m.pre, m.transfer, m.last.term.value(),
+                       m.last.index.value());
+  }
+  std::string operator()(const VoteAck& m) const {
+    return fmt::format("vote ack {} {} {}", m.pre, m.granted, m.refusal);
+  }
+  std::string operator()(const ReadIndexMessage& m) const { return fmt::format("read {}", m.id); }
+  std::string operator()(const ReadIndexAck& m) const {
+    return fmt::format("read ack {} {} {}", m.id, m.granted, m.index.value());
+  }
+  std::string operator()(const TimeoutNowMessage&) const { return "timeout now"; }
+};
+
+std::string TextOf(const Message& m) {
+  return fmt::format("{} {} {} {}", m.from.value(), m.to.value(), m.term.value(),
+                     std::visit(Describe{}, m.body));
+}
+
+v1::PeerEnvelope ToProto(const std::vector<Message>& messages) {
+  v1::PeerEnvelope proto;
+  EXPECT_TRUE(proto.ParseFromString(Flat(EncodeMessages(messages))));
+  return proto;
+}
+
+TEST(WireCodec, EveryKindOfMessageComesBackEqual) {
+  const std::vector<Message> sent = EveryKind();
+  for (const Message& message : sent) {
+    grpc::ByteBuffer wire = EncodeMessages({&message, 1});
+    EXPECT_LE(wire.Length(), WireBytes(message));
+    const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
+    ASSERT_TRUE(received.ok()) << received.status();
+    const auto& messages = std::get<std::vector<Message>>(*received);
+    ASSERT_EQ(messages.size(), 1u);
+    EXPECT_EQ(TextOf(messages[0]), TextOf(message));
+    EXPECT_EQ(messages[0].body.index(), message.body.index());
+  }
+  grpc::ByteBuffer wire = EncodeMessages(sent);
+  const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
+  ASSERT_TRUE(received.ok()) << received.status();
+  const auto& messages = std::get<std::vector<Message>>(*received);
+  ASSERT_EQ(messages.size(), sent.size());
+  for (size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(TextOf(messages[i]), TextOf(sent[i]));
+}
+
+TEST(WireCodec, IsTheWireFormThatTheProtoDescribes) {
+  const std::vector<Message> sent = EveryKind();
+  const v1::PeerEnvelope proto = ToProto(sent);
+  ASSERT_EQ(proto.messages().messages_size(), static_cast<int>(sent.size()));
+  const v1::Append& append = proto.messages().messages(0).append();
+  const auto& body = std::get<AppendMessage>(sent[0].body);
+  ASSERT_EQ(append.entries_size(), 3);
+  EXPECT_EQ(append.entries(2), body.entries[2]->frame());
+  EXPECT_EQ(append.prev_chain(), body.previous_chain);
+  EXPECT_EQ(proto.SerializeAsString(), Flat(EncodeMessages(sent)));
+}
+
+TEST(WireCodec, LargeFramesAreSharedWithTheLogAndOutliveIt) {
+  std::vector<EntryPtr> entries = MakeEntries(1, 100000);
+  const std::string frame = entries[0]->frame();
+  const std::weak_ptr<const Entry> watch = entries[0];
+  const char* data = entries[0]->frame().data();
+  {
+    const grpc::ByteBuffer wire =
+        EncodeMessages(std::vector<Message>{MakeAppend(kFrom, kTo, std::move(entries))});
+    EXPECT_FALSE(watch.expired());
+    std::vector<grpc::Slice> slices;
+    ASSERT_TRUE(wire.Dump(&slices).ok());
+    bool shared = false;
+    for (const grpc::Slice& slice : slices) {
+      shared = shared || reinterpret_cast<const char*>(slice.begin()) == data;
+    }
+    EXPECT_TRUE(shared);
+    EXPECT_NE(Flat(wire).find(frame), std::string::npos);
+  }
+  EXPECT_TRUE(watch.expired());
+}
+
+TEST(WireCodec, HellosComeBackEqual) {
+  const Hello hello{Identity("n1"), NodeIdOf("n2")};
+  grpc::ByteBuffer wire = EncodeHello(hello);
+  const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
+  ASSERT_TRUE(received.ok()) << received.status();
+  grpc::ByteBuffer answer_wire = EncodeAnswer(hello);
+  const absl::StatusOr<Hello> answer = DecodeAnswer(&answer_wire);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  for (const Hello& back : {std::get<Hello>(*received), *answer}) {
+    EXPECT_EQ(back.sender.cluster_id, hello.sender.cluster_id);
+    EXPECT_EQ(back.sender.node, hello.sender.node);
+    EXPECT_EQ(back.sender.name, hello.sender.name);
+    EXPECT_EQ(back.sender.incarnation, hello.sender.incarnation);
+    EXPECT_EQ(back.sender.protocol_version, hello.sender.protocol_version);
+    EXPECT_EQ(back.to, hello.to);
+  }
+}
+
+TEST(WireCodec, RefusesMessagesWithoutBodySenderOrReceiver) {
+  const std::vector<Message> heartbeat = {{kFrom, kTo, Term(1), HeartbeatMessage{}}};
+  v1::PeerEnvelope no_body = ToProto(heartbeat);
+  no_body.mutable_messages()->mutable_messages(0)->clear_body();
+  v1::PeerEnvelope no_sender = ToProto(heartbeat);
+  no_sender.mutable_messages()->mutable_messages(0)->clear_from();
+  v1::PeerEnvelope no_receiver = ToProto(heartbeat);
+  no_receiver.mutable_messages()->mutable_messages(0)->clear_to();
+  const v1::PeerEnvelope no_content;
+  for (const v1::PeerEnvelope& proto : {no_body, no_sender, no_receiver, no_content}) {
+    EXPECT_EQ(Decode(proto.SerializeAsString()).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(WireCodec, RefusesEntriesThatDoNotContinueEachOther) {
+  const std::vector<EntryPtr> entries = MakeEntries(4, 100);
+  const LogPoint first = entries[0]->point();
+  EXPECT_TRUE(Decode(Flat(EncodeMessages(std::vector<Message>{
+                         MakeAppend(kFrom, kTo, {entries[1], entries[2]}, first)})))
+                  .ok());
+  Message old_term = MakeAppend(kFrom, kTo, {entries[1]}, first);
+  old_term.term = Term(0);
+  LogPoint other_chain = first;
+  other_chain.chain ^= 1;
+  LogPoint later_term = first;
+  later_term.at.term = Term(2);
+  const std::vector<Message> bad = {
+      MakeAppend(kFrom, kTo, {entries[1], entries[3]}, first),
+      MakeAppend(kFrom, kTo, {entries[2]}, first),
+      MakeAppend(kFrom, kTo, {entries[1], entries[1]}, first),
+      MakeAppend(kFrom, kTo, {entries[1]}, other_chain),
+      MakeAppend(kFrom, kTo, {entries[1]}, later_term),
+      old_term,
+  };
+  for (const Message& message : bad) {
+    EXPECT_EQ(Decode(Flat(EncodeMessages({&message, 1}))).status().code(),
+              absl::StatusCode::kDataLoss);
+  }
+}
+
+TEST(WireCodec, RandomBytesAreRefusedOrDecodedButNeverCrash) {
+  Random random(1);
+  size_t refused = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::string bytes(random.Below(200), '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random.Below(256));
+    // Half of them begin like messages.
+    if (round % 2 == 0) bytes = "\x12" + std::string(1, static_cast<char>(bytes.size())) + bytes;
+    refused += Decode(bytes).ok() ? 0 : 1;
+  }
+  EXPECT_GT(refused, 19000u);
+}
+
+TEST(WireCodec, FlippedBitsNeverChangeAnEntry) {
+  const std::vector<EntryPtr> entries = MakeEntries(3, 60);
+  const std::string intact = Flat(EncodeMessages(
+      std::vector<Message>{MakeAppend(kFrom, kTo, {entries[1], entries[2]}, entries[0]->point())}));
+  size_t refused = 0;
+  for (size_t bit = 0; bit < intact.size() * 8; ++bit) {
+    std::string bytes = intact;
+    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+    const absl::StatusOr<Envelope> decoded = Decode(bytes);
+    if (!decoded.ok()) {
+      ++refused;
+      continue;
+    }
+    const auto* messages = std::get_if<std::vector<Message>>(&*decoded);
+    if (messages == nullptr) continue;
+    for (const Message& message : *messages) {
+      const auto* append = std::get_if<AppendMessage>(&message.body);
+      if (append == nullptr) continue;
+      for (size_t i = 0; i < append->entries.size(); ++i) {
+        EXPECT_EQ(append->entries[i]->frame(), entries[1 + i]->frame()) << "bit " << bit;
+      }
+    }
+  }
+  EXPECT_GT(refused, (entries[1]->bytes() + entries[2]->bytes()) * 8);
+}
+
+TEST(WireCodec, CutMessagesAreRefused) {
+  const std::string intact = Flat(EncodeMessages(EveryKind()));
+  for (size_t size = 0; size < intact.size(); ++size) {
+    EXPECT_FALSE(Decode(intact.substr(0, size)).ok()) << size << " of " << intact.size();
+  }
+}
+
+}  // namespace
+}  // namespace skein

@@ -1,0 +1,55 @@
+// An EventSink that keeps what was posted, and lets a test wait for it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "replication/log_store.h"
+
+namespace skein {
+
+// Thread-safe.
+class EventLog final : public EventSink {
+ public:
+  void Post(Event event) override {
+    absl::MutexLock lock(&mu_);
+    events_.push_back(std::move(event));
+  }
+
+  std::vector<Event> events() const {
+    absl::MutexLock lock(&mu_);
+    return events_;
+  }
+
+  // Waits until `done` holds of the events so far. False if that takes longer than 20 s.
+  bool WaitUntil(const std::function<bool(const std::vector<Event>&)>& done) const {
+    absl::MutexLock lock(&mu_);
+    const auto condition = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return done(events_); };
+    return mu_.AwaitWithTimeout(absl::Condition(&condition), absl::Seconds(20));
+  }
+
+  // All events of one kind, in order.
+  template <typename T>
+  std::vector<T> All() const {
+    absl::MutexLock lock(&mu_);
+    return AllOf<T>(events_);
+  }
+  template <typename T>
+  static std::vector<T> AllOf(const std::vector<Event>& events) {
+    std::vector<T> found;
+    for (const Event& event : events) {
+      if (const T* match = std::get_if<T>(&event)) found.push_back(*match);
+    }
+    return found;
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  std::vector<Event> events_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace skein
