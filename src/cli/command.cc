@@ -125,7 +125,7 @@ int Fail(const Globals& globals, const std::string& what, const absl::Status& st
     hint = "see `skein status`, and name other nodes with --endpoints";
   }
   if (!hint.empty()) fmt::print(stderr, "  what to do: {}\n", hint);
-  return kExitFailed;
+  return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;
 }
 
 int FailUsage(const std::string& message) {

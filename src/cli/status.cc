@@ -10,19 +10,21 @@ namespace {
 
 constexpr std::chrono::milliseconds kStatusTimeout(500);
 
+std::vector<std::string> Row(const NodeStatus& node) {
+  std::vector<std::string> row = {node.id,
+                                  RoleName(node),
+                                  node.reachable ? std::to_string(node.term) : "-",
+                                  node.address,
+                                  node.reachable ? "yes" : "no",
+                                  node.reachable ? std::to_string(node.applied_revision) : "-"};
+  for (const std::string& lag : LagColumns(node)) row.push_back(lag);
+  return row;
+}
+
 std::vector<std::vector<std::string>> Rows(const ClusterStatus& cluster) {
   std::vector<std::vector<std::string>> rows = {
       {"NODE", "ROLE", "TERM", "ADDRESS", "REACHABLE", "REVISION", "LAG", "LAG BYTES", "LAG MS"}};
-  for (const NodeStatus& node : cluster.nodes) {
-    std::vector<std::string> row = {node.id,
-                                    RoleName(node),
-                                    node.reachable ? std::to_string(node.term) : "-",
-                                    node.address,
-                                    node.reachable ? "yes" : "no",
-                                    node.reachable ? std::to_string(node.applied_revision) : "-"};
-    for (const std::string& lag : LagColumns(node)) row.push_back(lag);
-    rows.push_back(std::move(row));
-  }
+  for (const NodeStatus& node : cluster.nodes) rows.push_back(Row(node));
   return rows;
 }
 
@@ -35,11 +37,10 @@ int RunStatus(const Globals& globals) {
       break;
     case Output::kPlain:
       for (const NodeStatus& node : cluster->nodes) {
-        const auto lag = LagColumns(node);
+        const auto row = Row(node);
         fmt::print(
             "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={}\n",
-            node.id, RoleName(node), node.term, node.address, node.reachable ? "yes" : "no",
-            node.applied_revision, lag[0], lag[1], lag[2]);
+            row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]);
       }
       break;
     case Output::kDefault:

@@ -157,6 +157,11 @@ absl::StatusOr<ClusterStatus> Client::Status(std::chrono::milliseconds timeout) 
   return client::AskEveryNode(dispatcher_.get(), channels_.get(), timeout);
 }
 
+absl::StatusOr<NodeTrace> Client::Trace(const std::string& address, uint64_t after_revision,
+                                        std::chrono::milliseconds timeout) {
+  return client::AskTrace(dispatcher_.get(), channels_.get(), address, after_revision, timeout);
+}
+
 uint64_t Client::token() const { return dispatcher_->token(); }
 
 void Client::SetToken(uint64_t revision) { dispatcher_->RaiseToken(revision); }

@@ -358,4 +358,27 @@ absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* 
                    {.hint = "check the endpoints, and that the nodes are running"});
 }
 
+absl::StatusOr<NodeTrace> AskTrace(Dispatcher* dispatcher, ChannelPool* channels,
+                                   const std::string& address, uint64_t after_revision,
+                                   std::chrono::milliseconds timeout) {
+  if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
+  const auto stub = v1::Cluster::NewStub(channels->Get(address));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  v1::TraceRequest request;
+  request.set_after_revision(after_revision);
+  v1::TraceResponse answer;
+  const absl::Status status = StatusOfCall(stub->Trace(&context, request, &answer));
+  if (!status.ok()) return status;
+  NodeTrace trace;
+  trace.node_id = answer.node_id();
+  trace.entries.reserve(static_cast<size_t>(answer.entries_size()));
+  for (const v1::StageTimes& times : answer.entries()) {
+    trace.entries.push_back({times.index(), times.first_revision(), times.last_revision(),
+                             times.bytes(), times.appended_us(), times.durable_us(),
+                             times.committed_us(), times.applied_us()});
+  }
+  return trace;
+}
+
 }  // namespace skein::client

@@ -1,5 +1,5 @@
-// The calls that do not travel in the pipeline: scans, and asking every node for its status. They
-// block the calling thread, each on a completion queue of its own.
+// The calls that do not travel in the pipeline: scans, and asking nodes for their status or
+// trace. They block the calling thread, each on a completion queue of its own.
 #pragma once
 
 #include <chrono>
@@ -21,5 +21,10 @@ absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
 // See Client::Status.
 absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
                                            std::chrono::milliseconds timeout);
+
+// See Client::Trace.
+absl::StatusOr<NodeTrace> AskTrace(Dispatcher* dispatcher, ChannelPool* channels,
+                                   const std::string& address, uint64_t after_revision,
+                                   std::chrono::milliseconds timeout);
 
 }  // namespace skein::client

@@ -4,7 +4,8 @@
 
 namespace skein::client {
 
-ClusterView::ClusterView(const std::vector<std::string>& endpoints) {
+ClusterView::ClusterView(const std::vector<std::string>& endpoints, bool discover)
+    : discover_(discover) {
   for (const std::string& endpoint : endpoints) {
     if (!FindAddress(endpoint).has_value()) Add("", endpoint);
   }
@@ -56,6 +57,7 @@ void ClusterView::ObserveMembers(const std::vector<Member>& members) {
       // An endpoint that has not answered yet may be this very node.
       slot = FindAddress(member.address);
       if (!slot.has_value() || !nodes_[*slot].id.empty()) {
+        if (!discover_) continue;
         slot = Add(member.id, member.address);
       } else {
         Identify(*slot, member.id);
@@ -83,6 +85,8 @@ std::optional<size_t> ClusterView::ObserveLeaderHint(std::string_view id, std::s
     if (slot.has_value() && nodes_[*slot].id.empty()) {
       Identify(*slot, id);
       slot = FindId(id);
+    } else if (!discover_) {
+      return std::nullopt;
     } else {
       slot = Add(id, address);
     }

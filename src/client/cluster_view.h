@@ -54,7 +54,8 @@ struct NodeReport {
 
 class ClusterView {
  public:
-  explicit ClusterView(const std::vector<std::string>& endpoints);
+  // Without `discover`, no node is added to the endpoints.
+  explicit ClusterView(const std::vector<std::string>& endpoints, bool discover = true);
 
   size_t size() const { return nodes_.size(); }
   const NodeBelief& node(size_t slot) const { return nodes_[slot]; }
@@ -89,6 +90,7 @@ class ClusterView {
   void Identify(size_t slot, std::string_view id);
   bool Claim(std::string_view leader_id, Term term);
 
+  const bool discover_;
   std::vector<NodeBelief> nodes_;
   Term term_;              // newest in which a leader was claimed
   std::string leader_id_;  // in that term; empty: none yet

@@ -12,6 +12,8 @@ namespace {
 constexpr uint64_t kSweepIntervalUs = 5'000;
 constexpr uint64_t kUrgentRefreshIntervalUs = 20'000;
 constexpr uint64_t kStatusTimeoutUs = 1'000'000;
+// The first calls wait so long for the member list, so that even they go to the right node.
+constexpr uint64_t kDiscoveryWaitUs = 100'000;
 constexpr uint64_t kReopenMinUs = 20'000;
 constexpr uint64_t kReopenMaxUs = 1'000'000;
 constexpr size_t kBatchBytesMax = 1 << 20;
@@ -33,7 +35,7 @@ RouterOptions RouterOptionsOf(const ClientOptions& options) {
 Dispatcher::Dispatcher(const std::vector<std::string>& endpoints, const ClientOptions& options,
                        std::shared_ptr<ChannelPool> channels)
     : options_(options),
-      view_(endpoints),
+      view_(endpoints, options.discover),
       router_(RouterOptionsOf(options)),
       wire_(std::move(channels), this),
       random_(Random::SeedFromSystem()) {
@@ -83,11 +85,12 @@ void Dispatcher::RaiseToken(uint64_t revision) {
 
 void Dispatcher::Loop() {
   { absl::MutexLock lock(&mu_); }  // `loop_` is set now
+  started_us_ = NowMicros();
   while (true) {
     now_us_ = NowMicros();
     TakeSubmissions();
     for (size_t slot = 0; slot < links_.size(); ++slot) Flush(slot);
-    if (now_us_ >= next_sweep_us_) Sweep();
+    if (now_us_ >= std::max(next_sweep_us_, operations_.earliest_us())) Sweep();
     Refresh();
     bool wait = false;
     {
@@ -125,7 +128,7 @@ void Dispatcher::TakeSubmissions() {
 uint64_t Dispatcher::PollTimeout() {
   uint64_t until = last_refresh_us_ + Micros(options_.refresh_interval);
   if (refresh_wanted_) until = std::min(until, last_refresh_us_ + kUrgentRefreshIntervalUs);
-  if (operations_.size() > 0) until = std::min(until, next_sweep_us_);
+  until = std::min(until, std::max(next_sweep_us_, operations_.earliest_us()));
   if (!resubmitted_.empty()) return 0;
   return until > now_us_ ? until - now_us_ : 0;
 }
@@ -185,6 +188,10 @@ void Dispatcher::Route(uint64_t id) {
   Operation* operation = operations_.Find(id);
   if (now_us_ >= operation->plan.deadline_us()) {
     return Conclude(id, {.happened = Happened::kDeadline});
+  }
+  if (!discovered_ && now_us_ < started_us_ + kDiscoveryWaitUs) {
+    operation->state = OperationState::kWaiting;
+    return operations_.SetWake(id, started_us_ + kDiscoveryWaitUs);
   }
   const CallPlan& plan = operation->plan;
   const uint64_t random = random_.Next();
@@ -336,7 +343,18 @@ void Dispatcher::OnStatus(size_t slot, const absl::Status& error,
   link.retry_at_us = 0;
   const bool changed = view_.Observe(slot, ReportOf(status));
   view_.ObserveMembers(MembersOf(status));
-  if (changed) OnLeaderChanged();
+  if (!discovered_) {
+    discovered_ = true;
+    std::vector<uint64_t> ids;
+    operations_.Collect(
+        [](const Operation& operation) { return operation.state == OperationState::kWaiting; },
+        &ids);
+    for (const uint64_t id : ids) {
+      if (operations_.Find(id) != nullptr) Route(id);
+    }
+  } else if (changed) {
+    OnLeaderChanged();
+  }
 }
 
 // Writes that wait for the old leader and are not on the wire yet go to the new one.

@@ -131,6 +131,8 @@ class Dispatcher final : private WireEvents {
   uint64_t next_sweep_us_ = 0;
   uint64_t last_refresh_us_ = 0;
   bool refresh_wanted_ = true;
+  uint64_t started_us_ = 0;
+  bool discovered_ = false;  // some node has told its members
 
   std::thread loop_;
 };

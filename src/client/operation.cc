@@ -1,5 +1,7 @@
 #include "client/operation.h"
 
+#include <algorithm>
+
 #include "common/check.h"
 
 namespace skein::client {
@@ -43,9 +45,11 @@ std::unique_ptr<Operation> OperationTable::Release(uint64_t id) {
   return operation;
 }
 
-void OperationTable::Due(uint64_t now_us, std::vector<uint64_t>* ids) const {
+void OperationTable::Due(uint64_t now_us, std::vector<uint64_t>* ids) {
+  earliest_us_ = kNever;
   for (size_t i = 0; i < wake_us_.size(); ++i) {
     if (wake_us_[i] <= now_us) ids->push_back(IdAt(i));
+    earliest_us_ = std::min(earliest_us_, wake_us_[i]);
   }
 }
 

@@ -50,9 +50,14 @@ class OperationTable {
   uint64_t Rename(uint64_t id);
   std::unique_ptr<Operation> Release(uint64_t id);
 
-  void SetWake(uint64_t id, uint64_t wake_us) { wake_us_[id & kIndexMask] = wake_us; }
+  void SetWake(uint64_t id, uint64_t wake_us) {
+    wake_us_[id & kIndexMask] = wake_us;
+    if (wake_us < earliest_us_) earliest_us_ = wake_us;
+  }
   // Appends the ids of all whose wake-up time has come.
-  void Due(uint64_t now_us, std::vector<uint64_t>* ids) const;
+  void Due(uint64_t now_us, std::vector<uint64_t>* ids);
+  // No wake-up time is before this one.
+  uint64_t earliest_us() const { return earliest_us_; }
   // Appends the ids of all for which `predicate(operation)` holds.
   template <typename Predicate>
   void Collect(const Predicate& predicate, std::vector<uint64_t>* ids) const {
@@ -60,7 +65,6 @@ class OperationTable {
       if (entries_[i].operation && predicate(*entries_[i].operation)) ids->push_back(IdAt(i));
     }
   }
-  size_t size() const { return entries_.size() - free_.size(); }
 
  private:
   static constexpr int kIndexBits = 24;
@@ -76,6 +80,7 @@ class OperationTable {
   std::vector<Entry> entries_;
   std::vector<uint64_t> wake_us_;  // by index; apart from the entries, so that sweeping is cheap
   std::vector<uint32_t> free_;
+  uint64_t earliest_us_ = kNever;
 };
 
 }  // namespace skein::client

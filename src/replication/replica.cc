@@ -111,9 +111,8 @@ void Replica::PerformReady(Ready ready) {
     FailAll();
     return;
   }
-  std::vector<EntryPtr> appended;
   if (ready.persist) {
-    appended = ready.persist->entries;
+    if (!ready.persist->entries.empty()) observer_->OnAppended(ready.persist->entries);
     log_store_->Write(std::move(*ready.persist));
   }
   for (Message& message : ready.send_now) transport_->Send(std::move(message));
@@ -133,7 +132,6 @@ void Replica::PerformReady(Ready ready) {
   }
   if (ready.trim) log_store_->Trim(*ready.trim);
   for (const std::string& notice : ready.notices) observer_->OnNotice(notice);
-  if (!appended.empty()) observer_->OnAppended(appended);
 }
 
 void Replica::SendAfter(uint64_t persisted_id) {

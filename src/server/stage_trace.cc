@@ -1,5 +1,7 @@
 #include "server/stage_trace.h"
 
+#include <algorithm>
+
 namespace skein {
 
 void StageTrace::OnAppended(const std::vector<EntryPtr>& entries) {
@@ -31,11 +33,11 @@ void StageTrace::OnStage(Stage stage, Index index) {
 
 std::vector<StageTimes> StageTrace::After(Revision after) const {
   absl::MutexLock lock(&mu_);
-  std::vector<StageTimes> result;
-  for (const StageTimes& times : entries_) {
-    if (times.last_revision > after) result.push_back(times);
-  }
-  return result;
+  // The loop waits for the lock meanwhile, so only what is asked for is touched.
+  const auto first = std::partition_point(
+      entries_.begin(), entries_.end(),
+      [after](const StageTimes& times) { return times.last_revision <= after; });
+  return {first, entries_.end()};
 }
 
 }  // namespace skein

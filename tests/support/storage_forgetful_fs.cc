@@ -7,6 +7,7 @@
 namespace skein {
 namespace {
 
+using rocksdb::FSWritableFile;
 using rocksdb::IODebugContext;
 using rocksdb::IOOptions;
 using rocksdb::IOStatus;
@@ -46,10 +47,10 @@ class ForgetfulFile final : public rocksdb::FSWritableFileOwnerWrapper {
     return status;
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    return SyncWith(&FSWritableFileOwnerWrapper::Sync, options, debug);
+    return SyncWith(&FSWritableFile::Sync, options, debug);
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return SyncWith(&FSWritableFileOwnerWrapper::Fsync, options, debug);
+    return SyncWith(&FSWritableFile::Fsync, options, debug);
   }
 
  private:
@@ -61,9 +62,8 @@ class ForgetfulFile final : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus SyncWith(Method method, const IOOptions& options, IODebugContext* debug) {
     IOStatus status = fs_->MaySync(name_);
     const uint64_t size = size_;
-    if (status.ok()) status = (this->*method)(options, debug);
-    if (status.ok()) fs_->Synced(name_, size);
-    return status;
+    if (status.ok()) status = (target()->*method)(options, debug);
+    return status.ok() ? fs_->Synced(name_, size) : status;
   }
 
   ForgetfulFs* const fs_;
@@ -73,7 +73,8 @@ class ForgetfulFile final : public rocksdb::FSWritableFileOwnerWrapper {
 
 class ForgetfulDirectory final : public rocksdb::FSDirectoryWrapper {
  public:
-  ForgetfulDirectory(ForgetfulFs* fs, std::string name, std::unique_ptr<rocksdb::FSDirectory> target)
+  ForgetfulDirectory(ForgetfulFs* fs, std::string name,
+                     std::unique_ptr<rocksdb::FSDirectory> target)
       : FSDirectoryWrapper(std::move(target)), fs_(fs), name_(std::move(name)) {}
 
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
@@ -193,11 +194,13 @@ void ForgetfulFs::Wrote(const std::string& name, uint64_t size) {
   file->second.synced = std::min(file->second.synced, size);
 }
 
-void ForgetfulFs::Synced(const std::string& name, uint64_t size) {
+IOStatus ForgetfulFs::Synced(const std::string& name, uint64_t size) {
   absl::MutexLock lock(&mu_);
+  if (crashed_) return IOStatus::IOError("power is off", name);
   const auto file = files_.find(name);
   if (file != files_.end()) file->second.synced = std::max(file->second.synced, size);
   ++syncs_;
+  return IOStatus::OK();
 }
 
 void ForgetfulFs::SyncedDirectory(const std::string& directory) {

@@ -45,7 +45,8 @@ class ForgetfulFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus Alive(const std::string& name) const;
   rocksdb::IOStatus MaySync(const std::string& name) const;
   void Wrote(const std::string& name, uint64_t size);
-  void Synced(const std::string& name, uint64_t size);
+  // Fails if the crash came first: then the sync has not happened.
+  rocksdb::IOStatus Synced(const std::string& name, uint64_t size);
   void SyncedDirectory(const std::string& directory);
 
  private:

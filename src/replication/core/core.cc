@@ -161,6 +161,7 @@ void Core::OnPersisted(const Persisted& event) {
     CountVotes();
   } else {
     ack_due_ = true;
+    CheckRepaired();
   }
 }
 
@@ -200,7 +201,7 @@ void Core::OnLogRead(const LogReadDone& event) {
     }
     const Index last =
         append.entries.empty() ? append.previous.index : append.entries.back()->index();
-    progress.commit_sent = std::max(progress.commit_sent, append.commit);
+    progress.commit_sent = std::max(progress.commit_sent, std::min(append.commit, last));
     progress.OnSent(last, TotalBytes(append.entries));
     Send(id, term_, std::move(append));
     return;

@@ -112,7 +112,7 @@ class Core {
   std::string RefuseVote(const Message& message, const VoteMessage& vote) const;
   bool HearsLiveLeader() const;
   void BecomeFollower(Term term, NodeId leader, const std::string& reason);
-  void BecomeLeader();
+  void BecomeLeader(size_t votes);
   void SetTerm(Term term, NodeId vote);
   void GiveUpForStall();
   void OnElectionTimeout();
@@ -143,6 +143,7 @@ class Core {
   void ForwardReads();
   void FailForwardedReads();
   void UpdateFreshness();
+  void CheckRepaired();
   Index AckMatch() const { return std::min(log_.durable(), verified_); }
 
   // core_ready.cc
@@ -171,7 +172,8 @@ class Core {
 
   Log log_;
   bool damaged_ = false;
-  Index verified_;  // equal to the current leader's log up to here
+  Index verified_;       // equal to the current leader's log up to here
+  Index leader_commit_;  // as the leader of this term said last
   Index applied_;
   Index applying_;  // handed to the state machine
   std::deque<std::pair<Index, uint64_t>> applying_bytes_each_;

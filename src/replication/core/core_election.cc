@@ -70,7 +70,7 @@ void Core::CountVotes() {
     if (role_ == Role::kPreCandidate) {
       Campaign(/*pre=*/false, /*transfer=*/false, role_reason_);
     } else {
-      BecomeLeader();
+      BecomeLeader(granted);
     }
   } else if (refused >= membership_.VoterCount() - membership_.QuorumSize() + 1) {
     role_ = Role::kFollower;
@@ -133,7 +133,10 @@ bool Core::HearsLiveLeader() const {
 void Core::SetTerm(Term term, NodeId vote) {
   SKEIN_CHECK(term > term_ || (term == term_ && vote_ == NodeId()));
   // What was verified, was against the log of another term's leader.
-  if (term > term_) verified_ = log_.commit();
+  if (term > term_) {
+    verified_ = log_.commit();
+    leader_commit_ = Index();
+  }
   term_ = term;
   vote_ = vote;
   hard_state_dirty_ = true;
@@ -157,11 +160,11 @@ void Core::BecomeFollower(Term term, NodeId leader, const std::string& reason) {
   reads_before_commit_.clear();
 }
 
-void Core::BecomeLeader() {
+void Core::BecomeLeader(size_t votes) {
   role_ = Role::kLeader;
   leader_ = self_;
   fast_tries_left_ = 0;
-  role_reason_ = "won the election with " + std::to_string(votes_.size()) + " of " +
+  role_reason_ = "won the election with " + std::to_string(votes) + " of " +
                  std::to_string(membership_.VoterCount()) + " votes, " + role_reason_;
   votes_.clear();
   progress_.clear();

@@ -38,14 +38,20 @@ void Core::OnAppend(const Message& message, const AppendMessage& append) {
   const Index end = append.entries.empty() ? previous : append.entries.back()->index();
   verified_ = std::max(verified_, end);
   log_.CommitTo(std::min(append.commit, verified_));
-  ack_due_ = true;
-  // The leader's whole committed history is here again, an entry of its own term included.
-  const auto leader_commit = log_.PointAt(append.commit);
-  if (damaged_ && log_.durable() >= append.commit && leader_commit &&
-      leader_commit->at.term == term_) {
-    damaged_ = false;
-    Notice("the damaged log is complete again, voting from now on");
-  }
+  // R18: what is not durable yet is acknowledged when it is, all of it at once.
+  ack_due_ = ack_due_ || AckMatch() == verified_;
+  leader_commit_ = std::max(leader_commit_, append.commit);
+  CheckRepaired();
+}
+
+// A damaged log is whole again once it holds everything that the leader has committed, an entry of
+// the leader's own term included: until then the leader itself may not know how far that goes.
+void Core::CheckRepaired() {
+  if (!damaged_ || log_.durable() < leader_commit_ || log_.commit() < leader_commit_) return;
+  const auto point = log_.PointAt(leader_commit_);
+  if (!point || point->at.term != term_) return;
+  damaged_ = false;
+  Notice("the damaged log is complete again, voting from now on");
 }
 
 void Core::RejectAppend(const Message& message, const AppendMessage& append) {
@@ -92,6 +98,8 @@ void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat
   FollowLeader(message);
   all_matched_ = std::max(all_matched_, heartbeat.trim);
   log_.CommitTo(std::min(heartbeat.commit, verified_));
+  leader_commit_ = std::max(leader_commit_, heartbeat.commit);
+  CheckRepaired();
   if (heartbeat.fresh_stamp_us != 0 &&
       (fresh_.empty() || heartbeat.fresh_stamp_us > fresh_.back().first)) {
     constexpr size_t kStampsMax = 64;

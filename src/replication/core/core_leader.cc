@@ -195,7 +195,7 @@ void Core::SendAppend(NodeId to, Progress* progress) {
     append.entries = log_.Slice(progress->next, log_.last_index(), options_.append_bytes_max);
   }
   const Index last = append.entries.empty() ? previous : append.entries.back()->index();
-  progress->commit_sent = std::max(progress->commit_sent, append.commit);
+  progress->commit_sent = std::max(progress->commit_sent, std::min(append.commit, last));
   progress->OnSent(last, TotalBytes(append.entries));
   Send(to, term_, std::move(append));
 }
@@ -223,7 +223,7 @@ void Core::SendCommits() {
     const Index commit = std::min(log_.commit(), progress.match);
     if (!progress.link_up || commit <= progress.commit_sent) continue;
     progress.commit_sent = commit;
-    Send(id, term_, HeartbeatMessage{.round = 0, .commit = commit, .trim = all_matched_});
+    Send(id, term_, HeartbeatMessage{.round = 0, .commit = log_.commit(), .trim = all_matched_});
   }
 }
 

@@ -34,7 +34,7 @@ struct AppendAck {
 // Leader to all: I lead. Rounds are numbered; an acknowledged round proves leadership at its start.
 struct HeartbeatMessage {
   uint64_t round = 0;
-  Index commit;  // never above what the receiver has acknowledged
+  Index commit;  // the receiver follows as far as it has verified its log against the sender's
   Index trim;    // every member has the log durable up to here
   // R16: the receiver's state, once applied up to fresh_index, is no older than its own time
   // fresh_stamp_us. 0: nothing proven yet.

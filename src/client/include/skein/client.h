@@ -84,6 +84,12 @@ class Client {
   absl::StatusOr<ClusterStatus> Status(
       std::chrono::milliseconds timeout = std::chrono::milliseconds(500));
 
+  // The stages that recent log entries went through on the node at `address`, of entries whose
+  // last revision is above `after_revision`.
+  absl::StatusOr<NodeTrace> Trace(
+      const std::string& address, uint64_t after_revision,
+      std::chrono::milliseconds timeout = std::chrono::milliseconds(500));
+
   // The highest revision that this client has seen. Another client that is given it reads
   // everything that this one has read or written.
   uint64_t token() const;

@@ -92,6 +92,24 @@ struct NodeStatus {
   std::optional<NodeLag> lag;  // as the leader sees it; nullopt: unknown
 };
 
+// When a log entry passed the stages of replication on one node: microseconds of CLOCK_MONOTONIC,
+// comparable between the processes of one host; 0: the node has not seen that stage.
+struct EntryStages {
+  uint64_t index = 0;
+  uint64_t first_revision = 0;
+  uint64_t last_revision = 0;
+  uint64_t bytes = 0;
+  uint64_t appended_us = 0;  // on a follower: received
+  uint64_t durable_us = 0;
+  uint64_t committed_us = 0;
+  uint64_t applied_us = 0;
+};
+
+struct NodeTrace {
+  std::string node_id;
+  std::vector<EntryStages> entries;  // in index order; nodes remember only recent ones
+};
+
 struct ClusterStatus {
   std::string cluster_id;
   std::string leader_id;  // empty: no node claims to be it, or none could be asked

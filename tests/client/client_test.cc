@@ -1,0 +1,388 @@
+// The client library against nodes that misbehave on purpose.
+#include "skein/client.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+#include "tests/client/fake_node.h"
+
+namespace skein {
+namespace {
+
+using std::chrono::milliseconds;
+
+milliseconds Since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start);
+}
+
+// Three nodes that work, of which n1 leads.
+class ClientTest : public testing::Test {
+ protected:
+  ClientTest() {
+    for (int i = 1; i <= 3; ++i) {
+      nodes_.push_back(std::make_unique<FakeNode>("n" + std::to_string(i)));
+    }
+    for (auto& node : nodes_) {
+      node->SetMembers({nodes_[0].get(), nodes_[1].get(), nodes_[2].get()});
+      node->SetScript(store_.Serve(node.get()));
+    }
+    Elect(1, 1);
+  }
+
+  FakeNode& node(int number) { return *nodes_[static_cast<size_t>(number) - 1]; }
+
+  FakeNode& ByName(const std::string& id) {
+    for (auto& one : nodes_) {
+      if (one->id() == id) return *one;
+    }
+    ADD_FAILURE() << "no node " << id;
+    return *nodes_[0];
+  }
+
+  // Everyone agrees; followers redirect writes with a hint.
+  void Elect(int leader, uint64_t term) {
+    for (auto& one : nodes_) {
+      one->SetLeader(node(leader).id(), term);
+      one->SetScript(one.get() == &node(leader) ? store_.Serve(one.get())
+                                                : RefuseWrites(one.get(), node(leader).id(),
+                                                               node(leader).address(), term));
+    }
+  }
+
+  FakeNode::Script RefuseWrites(FakeNode* one, const std::string& leader_id,
+                                const std::string& leader_address, uint64_t term) {
+    auto serve = store_.Serve(one);
+    auto refuse =
+        Refuse(grpc::StatusCode::UNAVAILABLE, v1::NOT_LEADER, leader_id, leader_address, term);
+    return [=](const v1::Request& request, v1::Response* response) {
+      return request.has_put() || request.has_delete_() ? refuse(request, response)
+                                                        : serve(request, response);
+    };
+  }
+
+  std::unique_ptr<Client> Connect(std::vector<int> numbers, ClientOptions options = {}) {
+    std::vector<std::string> endpoints;
+    for (const int number : numbers) endpoints.push_back(node(number).address());
+    return Client::Connect(endpoints, options);
+  }
+
+  FakeStore store_;
+  std::vector<std::unique_ptr<FakeNode>> nodes_;
+};
+
+TEST_F(ClientTest, ReadsItsOwnWritesThroughOneEndpointThatDoesNotLead) {
+  auto client = Connect({2});
+  const auto put = client->Put("k", "v");
+  ASSERT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(put->revision, 1u);
+  const auto got = client->Get("k");
+  ASSERT_TRUE(got.ok()) << got.status();
+  ASSERT_TRUE(got->has_value());
+  EXPECT_EQ((*got)->value, "v");
+  EXPECT_EQ((*got)->version, 1u);
+  EXPECT_GE(client->token(), 1u);
+  const std::optional<KeyValue> plain = client->Get("missing").value();
+  EXPECT_FALSE(plain.has_value());
+}
+
+TEST_F(ClientTest, DeletesAndReadsManyKeysAtOnce) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("a", "1").ok());
+  ASSERT_TRUE(client->Put("b", "2").ok());
+  EXPECT_TRUE(client->Delete("a").value().deleted);
+  EXPECT_FALSE(client->Delete("a").value().deleted);
+  const auto got = client->BatchGet({"a", "b"});
+  ASSERT_TRUE(got.ok()) << got.status();
+  ASSERT_EQ(got->items.size(), 2u);
+  EXPECT_FALSE(got->items[0].has_value());
+  ASSERT_TRUE(got->items[1].has_value());
+  EXPECT_EQ(got->items[1]->key, "b");
+  EXPECT_EQ(got->items[1]->value, "2");
+}
+
+TEST_F(ClientTest, CarriesTheTokenInTheRead) {
+  std::atomic<uint64_t> seen{0};
+  for (auto& one : nodes_) {
+    auto serve = store_.Serve(one.get());
+    one->SetScript([&seen, serve](const v1::Request& request, v1::Response* response) {
+      if (request.get().read().consistency() == v1::AT_LEAST) {
+        seen = request.get().read().at_least_revision();
+      }
+      return serve(request, response);
+    });
+  }
+  auto client = Connect({1});
+  client->SetToken(42);
+  ASSERT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(seen, 42u);
+  client->SetToken(7);
+  EXPECT_EQ(client->token(), 42u);
+}
+
+TEST_F(ClientTest, FollowsARedirectWithAHint) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  Elect(3, 2);
+  node(1).SetScript(RefuseWrites(&node(1), "n3", node(3).address(), 2));
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(client->Put("k", "2").ok());
+  EXPECT_LT(Since(start), milliseconds(500));
+  EXPECT_EQ(client->leader_address(), node(3).address());
+}
+
+TEST_F(ClientTest, FindsTheLeaderWithoutAHint) {
+  auto client = Connect({1});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  Elect(2, 2);
+  for (const int number : {1, 3}) {
+    node(number).SetScript(Refuse(grpc::StatusCode::UNAVAILABLE, v1::NOT_LEADER));
+  }
+  const auto put = client->Put("k", "2");
+  ASSERT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(client->leader_address(), node(2).address());
+}
+
+TEST_F(ClientTest, WaitsForALeaderThatIsElectedLater) {
+  for (auto& one : nodes_) {
+    one->SetLeader("", 1);
+    one->SetScript(Refuse(grpc::StatusCode::UNAVAILABLE, v1::NOT_LEADER));
+  }
+  auto client = Connect({1, 2, 3});
+  absl::Notification done;
+  absl::Status status;
+  client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
+    status = put.status();
+    done.Notify();
+  });
+  EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
+  Elect(2, 2);
+  ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(4)));
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(ClientTest, NoQuorumIsToldAtOnce) {
+  for (auto& one : nodes_) {
+    one->SetLeader("", 2);
+    one->SetScript(Refuse(grpc::StatusCode::UNAVAILABLE, v1::NO_QUORUM));
+  }
+  auto client = Connect({1, 2, 3});
+  const auto start = std::chrono::steady_clock::now();
+  const auto put = client->Put("k", "v");
+  ASSERT_FALSE(put.ok());
+  EXPECT_EQ(DetailOf(put.status()).reason, ErrorReason::kNoQuorum) << put.status();
+  EXPECT_LT(Since(start), milliseconds(1000));
+}
+
+TEST_F(ClientTest, ABrokenStreamMakesTheOutcomeUnknownAndIsNotRetried) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  const int before = node(2).requests() + node(3).requests();
+  node(1).SetScript(BreakStream());
+  const auto put = client->Put("k", "2");
+  ASSERT_FALSE(put.ok());
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnknown);
+  const ErrorDetail detail = DetailOf(put.status());
+  EXPECT_EQ(detail.reason, ErrorReason::kOutcomeUnknown);
+  EXPECT_TRUE(detail.maybe_applied);
+  EXPECT_FALSE(detail.hint.empty());
+  EXPECT_EQ(node(2).requests() + node(3).requests(), before);
+}
+
+TEST_F(ClientTest, AWriteThatWasNeverSentIsRetriedElsewhere) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  Elect(2, 2);
+  node(1).Stop();
+  const auto put = client->Put("k", "2");
+  ASSERT_TRUE(put.ok()) << put.status();
+}
+
+TEST_F(ClientTest, AReadGoesOnToAnotherNodeWhenOneDies) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "v").ok());
+  const auto first = client->Get("k");
+  ASSERT_TRUE(first.ok()) << first.status();
+  ByName(first->by.node_id).SetScript(BreakStream());
+  const auto second = client->Get("k");
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE(second->by.node_id, first->by.node_id);
+  ByName(second->by.node_id).Stop();
+  const auto third = client->Get("k");
+  ASSERT_TRUE(third.ok()) << third.status();
+  EXPECT_EQ((*third)->value, "v");
+}
+
+TEST_F(ClientTest, ReadsGoToFollowersAndFallBackToTheLeader) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "v").ok());
+  const int before = node(1).requests();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(node(1).requests(), before);
+  for (const int number : {2, 3}) {
+    node(number).SetScript(Refuse(grpc::StatusCode::DEADLINE_EXCEEDED, v1::BEHIND));
+  }
+  const auto got = client->Get("k");
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(got->by.node_id, "n1");
+}
+
+TEST_F(ClientTest, ASilentNodeHangsNoRead) {
+  ClientOptions options;
+  options.read_attempt_timeout = milliseconds(100);
+  auto client = Connect({1, 2, 3}, options);
+  ASSERT_TRUE(client->Put("k", "v").ok());
+  const auto first = client->Get("k");
+  ASSERT_TRUE(first.ok()) << first.status();
+  ByName(first->by.node_id).SetSilent(true);
+  const auto start = std::chrono::steady_clock::now();
+  const auto second = client->Get("k");
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE(second->by.node_id, first->by.node_id);
+  EXPECT_GE(Since(start), milliseconds(95)) << "the silent node was not asked";
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(client->Get("k").ok());
+  EXPECT_LT(Since(start), milliseconds(1000));
+}
+
+TEST_F(ClientTest, TheDeadlineHoldsOnABlackHole) {
+  for (auto& one : nodes_) one->SetSilent(true);
+  auto client = Connect({1, 2, 3});
+  const auto start = std::chrono::steady_clock::now();
+  const auto put = client->Put("k", "v", {.deadline = milliseconds(300)});
+  EXPECT_EQ(DetailOf(put.status()).reason, ErrorReason::kOutcomeUnknown) << put.status();
+  EXPECT_GE(Since(start), milliseconds(290));
+  EXPECT_LT(Since(start), milliseconds(800));
+  const auto again = std::chrono::steady_clock::now();
+  const auto got = client->Get("k", {.deadline = milliseconds(300)});
+  EXPECT_EQ(got.status().code(), absl::StatusCode::kDeadlineExceeded) << got.status();
+  EXPECT_LT(Since(again), milliseconds(800));
+}
+
+TEST_F(ClientTest, ANodeThatNobodyListensOnIsToldSoon) {
+  const std::string address = node(1).address();
+  for (auto& one : nodes_) one->Stop();
+  ClientOptions options;
+  options.unreachable_patience = milliseconds(200);
+  auto client = Client::Connect({address}, options);
+  const auto start = std::chrono::steady_clock::now();
+  const auto put = client->Put("k", "v");
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnavailable) << put.status();
+  EXPECT_FALSE(DetailOf(put.status()).maybe_applied);
+  EXPECT_NE(MessageOf(put.status()).find(address), std::string::npos) << put.status();
+  EXPECT_EQ(client->Get("k").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_LT(Since(start), milliseconds(2000));
+}
+
+TEST_F(ClientTest, ComesBackWhenTheNodesDo) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  for (auto& one : nodes_) one->Stop();
+  EXPECT_FALSE(client->Put("k", "2", {.deadline = milliseconds(200)}).ok());
+  for (auto& one : nodes_) one->Start();
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  absl::Status status = absl::UnknownError("");
+  while (!status.ok() && std::chrono::steady_clock::now() < until) {
+    status = client->Put("k", "3").status();
+  }
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(ClientTest, BatchesWhatGathersBehindAWrite) {
+  auto client = Connect({1});
+  ASSERT_TRUE(client->Put("k", "v").ok());
+  const int requests = node(1).requests();
+  const int batches = node(1).batches();
+  constexpr int kCalls = 5000;
+  absl::BlockingCounter left(kCalls);
+  std::atomic<int> failures{0};
+  for (int i = 0; i < kCalls; ++i) {
+    client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
+      if (!put.ok()) ++failures;
+      left.DecrementCount();
+    });
+  }
+  left.Wait();
+  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(node(1).requests() - requests, kCalls);
+  EXPECT_LT(node(1).batches() - batches, kCalls / 4);
+}
+
+TEST_F(ClientTest, PassesErrorsOn) {
+  node(1).SetScript(Refuse(grpc::StatusCode::INVALID_ARGUMENT, v1::INVALID_FIELD));
+  auto client = Connect({1});
+  const auto put = client->Put("", "v");
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(DetailOf(put.status()).reason, ErrorReason::kInvalidField);
+}
+
+TEST_F(ClientTest, TheDestructorCompletesWhatIsPending) {
+  for (auto& one : nodes_) one->SetSilent(true);
+  auto client = Connect({1, 2, 3});
+  absl::BlockingCounter left(2);
+  absl::Status put_status;
+  absl::Status get_status;
+  client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
+    put_status = put.status();
+    left.DecrementCount();
+  });
+  client->GetAsync("k", {}, [&](absl::StatusOr<GetResult> got) {
+    get_status = got.status();
+    left.DecrementCount();
+  });
+  client.reset();
+  left.Wait();
+  EXPECT_TRUE(put_status.code() == absl::StatusCode::kCancelled ||
+              DetailOf(put_status).maybe_applied)
+      << put_status;
+  EXPECT_EQ(get_status.code(), absl::StatusCode::kCancelled) << get_status;
+}
+
+TEST_F(ClientTest, ABlockingCallInACallbackIsRefused) {
+  auto client = Connect({1});
+  absl::Notification done;
+  absl::Status status;
+  client->GetAsync("k", {}, [&](absl::StatusOr<GetResult>) {
+    status = client->Get("k").status();
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(ClientTest, ScansAndReportsTheStatusOfEveryNode) {
+  auto client = Connect({2});
+  const auto scan = client->Scan({.prefix = "p"});
+  ASSERT_TRUE(scan.ok()) << scan.status();
+  ASSERT_EQ(scan->items.size(), 3u);
+  EXPECT_EQ(scan->items[2].key, "p2");
+  node(3).Stop();
+  const auto status = client->Status();
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(status->leader_id, "n1");
+  ASSERT_EQ(status->nodes.size(), 3u);
+  EXPECT_TRUE(status->nodes[0].reachable);
+  EXPECT_EQ(status->nodes[2].id, "n3");
+  EXPECT_FALSE(status->nodes[2].reachable);
+  EXPECT_FALSE(status->nodes[2].lag.has_value());
+  int visited = 0;
+  const auto some = client->Scan({.prefix = "p"}, [&](KeyValue) { return ++visited < 2; });
+  ASSERT_TRUE(some.ok()) << some.status();
+  EXPECT_EQ(visited, 2);
+}
+
+TEST_F(ClientTest, LargeValuesSurvive) {
+  auto client = Connect({1, 2});
+  std::string value(8 << 20, '\0');
+  for (size_t i = 0; i < value.size(); ++i) value[i] = static_cast<char>(i * 31);
+  ASSERT_TRUE(client->Put("big", value).ok());
+  const auto got = client->Get("big");
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_TRUE((*got)->value == value);
+}
+
+}  // namespace
+}  // namespace skein

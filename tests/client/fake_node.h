@@ -1,0 +1,240 @@
+// A node in this process that answers Pipeline, Scan and Status as a script says: what the client
+// library is tested against. Speaks real gRPC on a free port of the loopback.
+//
+// Thread-safe. A node that is stopped refuses connections; Start brings it back on the same port.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "skein/v1/cluster.grpc.pb.h"
+#include "skein/v1/kv.grpc.pb.h"
+
+namespace skein {
+
+class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
+ public:
+  // What to do with one request.
+  enum class Act { kAnswer, kSwallow, kBreakStream };
+  // Fills in the response, whose id is set already.
+  using Script = std::function<Act(const v1::Request&, v1::Response*)>;
+
+  explicit FakeNode(std::string id) : id_(std::move(id)) { Start(); }
+  ~FakeNode() override { Stop(); }
+
+  void Start() {
+    closing_ = false;
+    grpc::ServerBuilder builder;
+    const std::string address = port_ == 0 ? "127.0.0.1:0" : this->address();
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(static_cast<v1::Kv::Service*>(this));
+    builder.RegisterService(static_cast<v1::Cluster::Service*>(this));
+    builder.SetMaxReceiveMessageSize(64 << 20);
+    server_ = builder.BuildAndStart();
+  }
+
+  void Stop() {
+    if (server_ == nullptr) return;
+    closing_ = true;
+    BreakStreams();
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_.reset();
+  }
+
+  // Ends all streams that are open now.
+  void BreakStreams() {
+    absl::MutexLock lock(&mu_);
+    for (grpc::ServerContext* context : streams_) context->TryCancel();
+  }
+
+  // Neither answers nor refuses anything any more, like a process that is stopped.
+  void SetSilent(bool silent) { silent_ = silent; }
+
+  void SetScript(Script script) {
+    absl::MutexLock lock(&mu_);
+    script_ = std::move(script);
+  }
+  void SetLeader(const std::string& leader_id, uint64_t term) {
+    absl::MutexLock lock(&mu_);
+    leader_id_ = leader_id;
+    term_ = term;
+  }
+  void SetMembers(const std::vector<const FakeNode*>& members) {
+    absl::MutexLock lock(&mu_);
+    members_.clear();
+    for (const FakeNode* node : members) members_.emplace_back(node->id(), node->address());
+  }
+
+  const std::string& id() const { return id_; }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  // Requests that arrived through Pipeline, and the messages that they came in.
+  int requests() const { return requests_; }
+  int batches() const { return batches_; }
+  std::atomic<uint64_t> applied_revision{0};
+
+ private:
+  grpc::Status Pipeline(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) override {
+    {
+      absl::MutexLock lock(&mu_);
+      streams_.insert(context);
+    }
+    const grpc::Status status = Serve(stream);
+    absl::MutexLock lock(&mu_);
+    streams_.erase(context);
+    return status;
+  }
+
+  grpc::Status Serve(grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) {
+    v1::PipelineRequest batch;
+    while (stream->Read(&batch)) {
+      ++batches_;
+      v1::PipelineResponse answers;
+      for (const v1::Request& request : batch.requests()) {
+        ++requests_;
+        v1::Response response;
+        response.set_id(request.id());
+        Script script;
+        {
+          absl::MutexLock lock(&mu_);
+          script = script_;
+        }
+        const Act act = silent_ || !script ? Act::kSwallow : script(request, &response);
+        if (act == Act::kBreakStream) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken");
+        if (act == Act::kAnswer) *answers.add_responses() = std::move(response);
+      }
+      if (answers.responses_size() == 0) continue;
+      FillState(answers.mutable_node());
+      stream->Write(answers);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Scan(grpc::ServerContext*, const v1::ScanRequest* request,
+                    grpc::ServerWriter<v1::ScanResponse>* writer) override {
+    v1::ScanResponse response;
+    for (int i = 0; i < 3; ++i) {
+      v1::KeyValue* item = response.add_items();
+      item->set_key(request->prefix() + std::to_string(i));
+      item->set_value(id_);
+      item->set_version(static_cast<uint64_t>(i) + 1);
+    }
+    response.set_count(3);
+    FillState(response.mutable_node());
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest*,
+                      v1::StatusResponse* response) override {
+    while (silent_ && !closing_ && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
+    absl::MutexLock lock(&mu_);
+    response->set_node_id(id_);
+    response->set_leader_id(leader_id_);
+    response->set_term(term_);
+    response->set_role(leader_id_ == id_ ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
+    response->set_applied_revision(applied_revision);
+    for (const auto& [id, address] : members_) {
+      v1::MemberStatus* member = response->add_members();
+      member->set_id(id);
+      member->set_address(address);
+      member->set_voter(true);
+    }
+    return grpc::Status::OK;
+  }
+
+  void FillState(v1::NodeState* state) {
+    absl::MutexLock lock(&mu_);
+    state->set_node_id(id_);
+    state->set_leader_id(leader_id_);
+    state->set_term(term_);
+    state->set_applied_revision(applied_revision);
+    state->set_staleness_ms(leader_id_ == id_ ? 0 : 1);
+  }
+
+  const std::string id_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+  std::atomic<bool> closing_{false};
+  std::atomic<bool> silent_{false};
+  std::atomic<int> requests_{0};
+  std::atomic<int> batches_{0};
+  absl::Mutex mu_;
+  std::set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mu_);
+  Script script_ ABSL_GUARDED_BY(mu_);
+  std::string leader_id_ ABSL_GUARDED_BY(mu_);
+  uint64_t term_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<std::pair<std::string, std::string>> members_ ABSL_GUARDED_BY(mu_);
+};
+
+// A map that nodes share, as if replication took no time, and scripts that serve it.
+class FakeStore {
+ public:
+  // What a working node does: the leader takes writes, any node answers reads.
+  FakeNode::Script Serve(FakeNode* node) {
+    return [this, node](const v1::Request& request, v1::Response* response) {
+      absl::MutexLock lock(&mu_);
+      if (request.has_put()) {
+        data_[request.put().key()] = {request.put().value(), ++revision_};
+        response->mutable_put()->set_revision(revision_);
+        response->mutable_put()->set_reached(v1::QUORUM);
+      } else if (request.has_delete_()) {
+        response->mutable_delete_()->set_deleted(data_.erase(request.delete_().key()) > 0);
+        response->mutable_delete_()->set_revision(++revision_);
+      } else if (request.has_get()) {
+        Get(request.get().key(), response->mutable_get());
+      } else {
+        for (const std::string& key : request.batch_get().keys()) {
+          Get(key, response->mutable_batch_get()->add_results());
+        }
+      }
+      node->applied_revision = revision_;
+      return FakeNode::Act::kAnswer;
+    };
+  }
+
+ private:
+  void Get(const std::string& key, v1::GetResponse* response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto found = data_.find(key);
+    if (found == data_.end()) return;
+    response->set_found(true);
+    response->set_value(found->second.first);
+    response->set_version(found->second.second);
+  }
+
+  absl::Mutex mu_;
+  std::map<std::string, std::pair<std::string, uint64_t>> data_ ABSL_GUARDED_BY(mu_);
+  uint64_t revision_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+// A script that answers everything with one error.
+inline FakeNode::Script Refuse(grpc::StatusCode code, v1::ErrorReason reason,
+                               const std::string& leader_id = "",
+                               const std::string& leader_address = "", uint64_t term = 0) {
+  return [=](const v1::Request&, v1::Response* response) {
+    v1::Error* error = response->mutable_error();
+    error->set_code(code);
+    error->set_message("refused by the script");
+    error->mutable_detail()->set_reason(reason);
+    error->mutable_detail()->set_leader_id(leader_id);
+    error->mutable_detail()->set_leader_address(leader_address);
+    error->mutable_detail()->set_term(term);
+    return FakeNode::Act::kAnswer;
+  };
+}
+
+inline FakeNode::Script BreakStream() {
+  return [](const v1::Request&, v1::Response*) { return FakeNode::Act::kBreakStream; };
+}
+
+}  // namespace skein

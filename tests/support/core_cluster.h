@@ -1,0 +1,124 @@
+// Several Cores in one process, over a network and disks that do only what they are told: what the
+// stories in tests/scenarios are played on. Everything that happens is told to a trace.
+//
+// After every action each Core's Ready is performed, and what must always hold is checked: one
+// leader per term, terms and votes on disk that never go back, committed logs that agree, messages
+// that state only what is on the disk.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "replication/core/core.h"
+
+namespace skein {
+
+class CoreCluster {
+ public:
+  // `voters` nodes n1, n2, ... and as many learners after them.
+  CoreCluster(const CoreOptions& options, size_t voters, size_t learners);
+
+  // Each returns once the Readys that follow from it are performed. Unknown names abort.
+  void Tick(const std::string& node, int ticks);
+  // Ticks the node alone until it campaigns; then like Stabilise.
+  void Elect(const std::string& node);
+  void Propose(const std::string& node, const std::string& key);
+  void Read(const std::string& node, uint64_t id);
+  void LinkDown(const std::string& at, const std::string& peer, bool refused);
+  void LinkUp(const std::string& at, const std::string& peer);
+  // Messages between the two are lost, until Heal.
+  void Cut(const std::string& a, const std::string& b);
+  void CutOneWay(const std::string& from, const std::string& to);
+  void Heal();
+  // Delivers, or loses, what is under way from one node to another ("*": any).
+  void Deliver(const std::string& from, const std::string& to);
+  void Drop(const std::string& from, const std::string& to);
+  // Delivers once more what was delivered last from one node to another.
+  void Replay(const std::string& from, const std::string& to);
+  // Delivers what is under way in the opposite order.
+  void Reverse(const std::string& from, const std::string& to);
+  // Writes of this disk complete no more (or again).
+  void HoldDisk(const std::string& node, bool hold);
+  // The oldest `writes` of the node complete.
+  void Persist(const std::string& node, int writes);
+  // A state machine that applies no more (or again).
+  void HoldApply(const std::string& node, bool hold);
+  // The process ends; writes that did not complete are lost.
+  void Crash(const std::string& node);
+  void Restart(const std::string& node);
+  // While it is down: the log forgets its entries from `first` on, though they were acknowledged.
+  void LoseLog(const std::string& node, Index first);
+  // The state of the node would survive a crash up to what is applied.
+  void FlushState(const std::string& node);
+  // Delivers and completes everything until nothing moves any more. Time stands still.
+  void Stabilise();
+  // All nodes tick, with everything delivered in between.
+  void Run(int ticks);
+  std::string Status() const;
+
+  // What happened since the last call, a line each. With messages only if `messages`.
+  std::string TakeTrace();
+  void set_trace_messages(bool on) { trace_messages_ = on; }
+  // Empty, or what was violated first.
+  const std::string& violation() const { return violation_; }
+
+ private:
+  struct Disk {
+    HardState hard_state;
+    std::vector<EntryPtr> entries;  // durable
+    LogBase base;
+    Index acknowledged;
+    LogPoint applied;
+    Index state_durable;
+  };
+  struct Node {
+    std::string name;
+    NodeId id;
+    Disk disk;
+    std::unique_ptr<Core> core;  // null: down
+    std::deque<LogWrite> writing;
+    std::deque<std::pair<uint64_t, std::vector<Message>>> send_after;
+    std::deque<EntryPtr> applying;
+    bool hold_disk = false;
+    bool hold_apply = false;
+    uint64_t persisted = 0;
+    Index reported_commit;
+  };
+
+  Node& Find(const std::string& name);
+  void Start(Node* node);
+  void Step(Node* node, const Event& event);
+  void Perform(Node* node);
+  void AnswerRead(Node* node, const LogRead& read);
+  void CompleteWrite(Node* node);
+  bool ApplySome(Node* node);
+  void Network(Message message);
+  bool Matches(const Message& message, const std::string& from, const std::string& to) const;
+  bool DeliverOne();
+  void DeliverMessage(const Message& message);
+  void Check();
+  void CheckDurable(const Message& message);
+  void Violate(const std::string& what);
+  void Say(const std::string& line) { trace_ += line + "\n"; }
+  std::string NameOf(NodeId id) const;
+  std::string Describe(const Message& message) const;
+
+  const CoreOptions options_;
+  std::vector<Node> nodes_;
+  std::deque<Message> network_;
+  std::map<std::pair<NodeId, NodeId>, Message> last_delivered_;
+  std::set<std::pair<NodeId, NodeId>> cut_;
+  std::map<Term, NodeId> leaders_;
+  std::map<Index, std::pair<Term, uint64_t>> committed_;  // term and chain of each
+  bool trace_messages_ = false;
+  std::string trace_;
+  std::string violation_;
+  uint64_t now_us_ = 1000;
+};
+
+}  // namespace skein
