@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "cli/bench_lag.h"
 #include "cli/command.h"
 #include "cli/load.h"
 #include "cli/text.h"
@@ -199,6 +200,7 @@ void AddBench(CLI::App* app, Globals* globals) {
   AddLoad(bench, globals, "put", "Only writes");
   AddLoad(bench, globals, "get", "Only reads");
   AddLoad(bench, globals, "mixed", "Reads and writes");
+  AddBenchLag(bench, globals);
   bench->footer(
       "Keys are bench-0000000000 and so on; what stands under them is overwritten.\n"
       "Example:\n  skein bench put --clients 64 --value-size 100 --duration 10");

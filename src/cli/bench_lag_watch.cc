@@ -40,7 +40,7 @@ class LagWatch::Probe {
       readers_[i].client = Client::Connect({options.followers[i].address}, client);
     }
   }
-  ~Probe() { Join(); }
+  ~Probe() { End(); }
 
   void Start() {
     thread_ = std::thread([this] { Run(); });
@@ -48,9 +48,7 @@ class LagWatch::Probe {
 
   // Completes what is under way.
   void Stop(LagObservations* into) {
-    Join();
-    writer_.reset();
-    for (Reader& reader : readers_) reader.client.reset();
+    End();
     absl::MutexLock lock(&mu_);
     into->probe_revisions = std::move(revisions_);
     into->probe_errors = errors_;
@@ -65,9 +63,11 @@ class LagWatch::Probe {
     VersionTimeline timeline;
   };
 
-  void Join() {
+  void End() {
     stopping_ = true;
     if (thread_.joinable()) thread_.join();
+    writer_.reset();
+    for (Reader& reader : readers_) reader.client.reset();
   }
 
   void Run() {
