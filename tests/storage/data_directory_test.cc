@@ -114,9 +114,13 @@ TEST_F(DataDirectoryTest, AnUnwritableDirectoryIsRefused) {
   ASSERT_EQ(::mkdir(path_.c_str(), 0555), 0);
   // Permissions do not bind the superuser, so be somebody else for a moment.
   const uid_t self = ::geteuid();
-  if (self == 0) ASSERT_EQ(::seteuid(65534), 0);
+  if (self == 0) {
+    ASSERT_EQ(::seteuid(65534), 0);
+  }
   const std::string refusal = Refusal();
-  if (self == 0) ASSERT_EQ(::seteuid(self), 0);
+  if (self == 0) {
+    ASSERT_EQ(::seteuid(self), 0);
+  }
   EXPECT_TRUE(Contains(refusal, "not writable")) << refusal;
 }
 

@@ -1,0 +1,132 @@
+// What the stories cannot show: damage that only a disk or a bug produces, and the parts alone.
+#include "replication/core/core.h"
+
+#include <gtest/gtest.h>
+
+#include "replication/core/quorum.h"
+#include "replication/lag_tracker.h"
+
+namespace skein {
+namespace {
+
+Membership ThreeVoters() {
+  Membership membership;
+  for (uint64_t i = 1; i <= 3; ++i) {
+    membership.members.push_back({NodeId(i), "n" + std::to_string(i), "", true});
+  }
+  return membership;
+}
+
+EntryPtr Next(const LogPoint& previous, uint64_t term, const std::string& payload) {
+  return Entry::Build(previous, Term(term), EntryType::kCommands, 1, 0, payload);
+}
+
+// A follower, n2, whose log holds these entries.
+Core Follower(std::vector<EntryPtr> entries, Index commit) {
+  LogRecovery recovery;
+  recovery.base.membership = ThreeVoters();
+  recovery.hard_state = {Term(1), NodeId(), commit};
+  for (EntryPtr& entry : entries) {
+    recovery.last = entry->point();
+    recovery.acknowledged = entry->index();
+    if (entry->index() <= commit) {
+      recovery.tail_base = entry->point();
+    } else {
+      recovery.tail.push_back(std::move(entry));
+    }
+  }
+  return Core(CoreOptions(), NodeId(2), std::move(recovery), LogPoint(), Random(1));
+}
+
+Received From(uint64_t leader, uint64_t term, AppendMessage append) {
+  return {Message{NodeId(leader), NodeId(2), Term(term), std::move(append)}, 0};
+}
+
+// R8: the same term and index, but another history behind it.
+TEST(Core, StopsWhenTheChainDiffersFromTheLeaders) {
+  const EntryPtr mine = Next(LogPoint(), 1, "mine");
+  const EntryPtr theirs = Next(LogPoint(), 1, "theirs");
+  Core core = Follower({mine}, Index(0));
+  core.Step(From(1, 1, {theirs->position(), theirs->chain(), Index(0), {}}));
+  EXPECT_TRUE(absl::IsDataLoss(core.TakeReady().fatal));
+}
+
+TEST(Core, StopsWhenAnEntryOfItsTermDiffers) {
+  Core core = Follower({Next(LogPoint(), 1, "mine")}, Index(0));
+  core.Step(From(1, 1, {{}, 0, Index(0), {Next(LogPoint(), 1, "theirs")}}));
+  EXPECT_TRUE(absl::IsDataLoss(core.TakeReady().fatal));
+}
+
+TEST(Core, StopsWhenALeaderContradictsACommittedEntry) {
+  Core core = Follower({Next(LogPoint(), 1, "mine")}, Index(1));
+  core.Step(From(1, 2, {{Term(2), Index(1)}, 7, Index(1), {}}));
+  EXPECT_FALSE(core.TakeReady().fatal.ok());
+}
+
+TEST(Core, DropsAnAppendThatDoesNotFollow) {
+  const EntryPtr first = Next(LogPoint(), 1, "a");
+  const EntryPtr wrong = Next({first->position(), 99, first->last_revision()}, 1, "b");
+  Core core = Follower({first}, Index(0));
+  core.Step(From(1, 1, {first->position(), first->chain(), Index(0), {wrong}}));
+  const Ready ready = core.TakeReady();
+  EXPECT_TRUE(ready.fatal.ok());
+  EXPECT_FALSE(ready.persist.has_value());
+  EXPECT_EQ(core.log().last_index(), Index(1));
+}
+
+TEST(Core, IgnoresStrangers) {
+  Core core = Follower({}, Index(0));
+  core.Step(Received{Message{NodeId(9), NodeId(2), Term(7), HeartbeatMessage{}}, 0});
+  core.Step(Received{Message{NodeId(1), NodeId(3), Term(7), HeartbeatMessage{}}, 0});
+  EXPECT_EQ(core.term(), Term(1));
+  EXPECT_TRUE(core.TakeReady().empty());
+}
+
+TEST(Core, StopsWhenTheStoreFails) {
+  Core core = Follower({}, Index(0));
+  core.Step(StorageFailed{absl::InternalError("log/000001.log: I/O error")});
+  EXPECT_EQ(core.TakeReady().fatal.message(), "log/000001.log: I/O error");
+}
+
+TEST(Quorum, IsWhatMoreThanHalfHaveReached) {
+  EXPECT_EQ(QuorumValue({7}), 7u);
+  EXPECT_EQ(QuorumValue({7, 3}), 3u);
+  EXPECT_EQ(QuorumValue({7, 3, 9}), 7u);
+  EXPECT_EQ(QuorumValue({1, 2, 3, 4}), 2u);
+  EXPECT_EQ(QuorumValue({5, 4, 3, 2, 1}), 3u);
+}
+
+TEST(CoreOptions, RefuseAnElectionTimeoutUnderFiveHeartbeats) {
+  CoreOptions options;
+  EXPECT_TRUE(options.Validate().ok());
+  options.election_ticks_min = 5 * options.heartbeat_ticks - 1;
+  EXPECT_TRUE(absl::IsInvalidArgument(options.Validate()));
+}
+
+TEST(LagTracker, CountsWhatIsCommittedAndNotApplied) {
+  LagTracker lag;
+  EXPECT_EQ(lag.Of(Index(0), 0).revisions, 0u);
+  for (uint64_t i = 1; i <= 4; ++i) {
+    lag.OnCommitted({{Term(1), Index(i)}, 0, Revision(10 * i)}, 100, 1000 * i);
+  }
+  const Lag none = lag.Of(Index(4), 99000);
+  EXPECT_EQ(none.revisions, 0u);
+  EXPECT_EQ(none.bytes, 0u);
+  EXPECT_EQ(none.milliseconds, 0u);
+  const Lag two = lag.Of(Index(2), 13000);
+  EXPECT_EQ(two.revisions, 20u);
+  EXPECT_EQ(two.bytes, 200u);
+  EXPECT_EQ(two.milliseconds, 10u);  // since entry 3 was committed
+  EXPECT_EQ(lag.RevisionAt(Index(2)), Revision(20));
+}
+
+TEST(LagTracker, ForgetsTheOldest) {
+  LagTracker lag(2);
+  for (uint64_t i = 1; i <= 4; ++i) {
+    lag.OnCommitted({{Term(1), Index(i)}, 0, Revision(i)}, 100, 1000 * i);
+  }
+  EXPECT_EQ(lag.Of(Index(0), 4000).bytes, 200u);
+}
+
+}  // namespace
+}  // namespace skein
