@@ -29,8 +29,9 @@ options:
   --help            this text
 
 Nodes are called n1, n2, n3; N may be written 1 or n1. The later commands remember --nodes and
---base-port of the first start. SKEIN_BIN_DIR names a folder with skeind and skein to use as they
-are, without building.
+--base-port of the first start. In the environment, SKEIN_CLUSTER_DIR and SKEIN_BASE_PORT stand for
+--dir and --base-port where those are not given, and SKEIN_BIN_DIR names a folder with skeind and
+skein to use as they are, without building.
 
 examples:
   scripts/local_cluster.sh start
@@ -56,7 +57,7 @@ load_conf() {
   if [[ -n $base && -n $BASE_PORT && $BASE_PORT != "$base" ]]; then
     die "$DIR holds a cluster with base port $base, not $BASE_PORT: wipe it first, or use another --dir"
   fi
-  NODES=${NODES:-${nodes:-3}} BASE_PORT=${BASE_PORT:-${base:-7411}}
+  NODES=${NODES:-${nodes:-3}} BASE_PORT=${BASE_PORT:-${base:-${SKEIN_BASE_PORT:-7411}}}
   if [[ ${#SKEIND_FLAGS[@]} -eq 0 && -f $DIR/cluster.conf ]]; then
     mapfile -t SKEIND_FLAGS < <(sed -n 's/^flag=//p' "$DIR/cluster.conf")
   fi
@@ -438,6 +439,11 @@ parse() {
   [[ ${#positional[@]} -le 2 ]] || usage_error "too many arguments"
 }
 
+check_port() {
+  option_value "$1" "$2" '[1-9][0-9]{0,4}' "a port"
+  (($2 <= 65531)) || usage_error "$1 must be at most 65531"
+}
+
 set_option() {
   case $1 in
     --nodes)
@@ -445,8 +451,7 @@ set_option() {
       NODES=$2
       ;;
     --base-port)
-      option_value "$1" "$2" '[1-9][0-9]{0,4}' "a port"
-      (($2 <= 65531)) || usage_error "--base-port must be at most 65531"
+      check_port "$1" "$2"
       BASE_PORT=$2
       ;;
     --dir)
@@ -463,8 +468,9 @@ require_node() {
 }
 
 main() {
-  DIR=$ROOT/.skein NODES='' BASE_PORT='' INTERRUPTED=false COMMAND='' NODE='' YES=false FOLLOW=false LOCK=
+  DIR=${SKEIN_CLUSTER_DIR:-$ROOT/.skein} NODES='' BASE_PORT='' INTERRUPTED=false COMMAND='' NODE='' YES=false FOLLOW=false LOCK=
   SKEIND_FLAGS=() STARTED=()
+  [[ -z ${SKEIN_BASE_PORT:-} ]] || check_port SKEIN_BASE_PORT "$SKEIN_BASE_PORT"
   parse "$@"
   # As the nodes are told it, so that it can be found again on their command lines.
   DIR=$(realpath -m -- "$DIR")

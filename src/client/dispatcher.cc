@@ -297,10 +297,11 @@ void Dispatcher::OnAnswer(size_t slot, v1::Response* response, const v1::NodeSta
   Conclude(id, std::move(outcome));
 }
 
+void Dispatcher::OnBroken(size_t slot) { LinkOf(slot).state = LinkState::kBroken; }
+
 void Dispatcher::OnClosed(size_t slot, const absl::Status& why) {
   now_us_ = NowMicros();
   Link& link = LinkOf(slot);
-  const bool was_open = link.state == LinkState::kOpen;
   link.state = LinkState::kClosed;
   link.writing = false;
   link.last_error = why;
@@ -320,7 +321,7 @@ void Dispatcher::OnClosed(size_t slot, const absl::Status& why) {
   for (const uint64_t id : ids) {
     Operation* operation = operations_.Find(id);
     if (operation == nullptr) continue;
-    const bool sent = was_open && operation->state == OperationState::kSent;
+    const bool sent = operation->state == OperationState::kSent;
     Conclude(id, {.happened = sent ? Happened::kBroken : Happened::kNotSent,
                   .sent = sent,
                   .error = why,

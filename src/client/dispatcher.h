@@ -58,7 +58,7 @@ class Dispatcher final : private WireEvents {
   void RaiseToken(uint64_t revision);
 
  private:
-  enum class LinkState : uint8_t { kClosed, kOpening, kOpen };
+  enum class LinkState : uint8_t { kClosed, kOpening, kOpen, kBroken };
 
   // The stream to one node, by slot.
   struct Link {
@@ -76,6 +76,7 @@ class Dispatcher final : private WireEvents {
   void OnOpen(size_t slot) override;
   void OnWritten(size_t slot) override;
   void OnAnswers(size_t slot, v1::PipelineResponse* answers) override;
+  void OnBroken(size_t slot) override;
   void OnClosed(size_t slot, const absl::Status& why) override;
   void OnStatus(size_t slot, const absl::Status& error, const v1::StatusResponse& status) override;
 

@@ -84,10 +84,11 @@ class Wire::Stream {
    public:
     Step(Stream* stream, void (Stream::*then)(bool)) : stream_(stream), then_(then) {}
     void Proceed(bool ok) override {
-      --stream_->outstanding_;
-      --stream_->wire_->events_expected_;
-      (stream_->*then_)(ok);
-      if (stream_->outstanding_ == 0) delete stream_;
+      Stream* const stream = stream_;  // this object is a part of it, and may go with it
+      --stream->outstanding_;
+      --stream->wire_->events_expected_;
+      (stream->*then_)(ok);
+      if (stream->outstanding_ == 0) delete stream;
     }
 
    private:
@@ -134,6 +135,7 @@ class Wire::Stream {
   }
 
   void Finish() {
+    if (open_ && !wire_->quiet_) wire_->events_->OnBroken(slot_);
     open_ = false;
     Expect();
     call_->Finish(&status_, &finished_);

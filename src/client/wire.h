@@ -34,7 +34,9 @@ class WireEvents {
   // The last batch has left; Write may be called again.
   virtual void OnWritten(size_t slot) = 0;
   virtual void OnAnswers(size_t slot, v1::PipelineResponse* answers) = 0;
-  // The stream failed to open or broke.
+  // The stream broke: Write must not be called any more, OnClosed follows.
+  virtual void OnBroken(size_t slot) = 0;
+  // The stream failed to open or broke; it is gone.
   virtual void OnClosed(size_t slot, const absl::Status& why) = 0;
   virtual void OnStatus(size_t slot, const absl::Status& error,
                         const v1::StatusResponse& status) = 0;

@@ -17,7 +17,8 @@ class EventSink {
 };
 
 // The durable log of one node. Called from one thread, the replica's. Writes and reads return at
-// once and complete by an event; everything completes in the order in which it was asked for.
+// once and complete by an event: writes in the order in which they were asked for, and so do reads.
+// A read may complete after a write that was asked for later, but never sees its truncation.
 class LogStore {
  public:
   virtual ~LogStore() = default;

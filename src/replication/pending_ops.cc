@@ -40,7 +40,7 @@ void PendingOps::Answer(Waiting* waiting, Outcome outcome, AckLevel reached) {
 
 void PendingOps::Settle() {
   for (PendingEntry& entry : entries_) {
-    if (!entry.durable && !entry.committed) break;  // nor is any later one
+    if (!entry.durable && !entry.committed) continue;
     std::erase_if(entry.waiting, [&entry](Waiting& waiting) {
       AckLevel reached;
       if (!IsReached(entry, waiting, &reached)) return false;
@@ -48,12 +48,12 @@ void PendingOps::Settle() {
       return true;
     });
   }
-  while (!entries_.empty() && entries_.front().waiting.empty()) entries_.pop_front();
+  std::erase_if(entries_, [](const PendingEntry& entry) { return entry.waiting.empty(); });
 }
 
 void PendingOps::OnDurable(Term term, Index index) {
   for (PendingEntry& entry : entries_) {
-    if (entry.at.index > index) break;
+    if (entry.at.index > index) continue;
     if (entry.at.term == term) entry.durable = true;
   }
   Settle();
@@ -61,7 +61,7 @@ void PendingOps::OnDurable(Term term, Index index) {
 
 void PendingOps::OnCommitted(Term term, Index index) {
   for (PendingEntry& entry : entries_) {
-    if (entry.at.index > index) break;
+    if (entry.at.index > index) continue;
     if (entry.at.term == term) entry.committed = true;
   }
   Settle();
@@ -69,8 +69,7 @@ void PendingOps::OnCommitted(Term term, Index index) {
 
 void PendingOps::OnCommittedEntry(Position at) {
   for (PendingEntry& entry : entries_) {
-    if (entry.at.index > at.index) break;
-    if (entry.at.index < at.index) continue;
+    if (entry.at.index != at.index) continue;
     if (entry.at.term == at.term) {
       entry.committed = true;
       continue;
@@ -83,7 +82,7 @@ void PendingOps::OnCommittedEntry(Position at) {
 
 void PendingOps::OnApplied(const Applied& applied) {
   for (PendingEntry& entry : entries_) {
-    if (entry.at.index > applied.index) break;
+    if (entry.at.index > applied.index) continue;
     if (!entry.committed) continue;  // of another term, answered by OnCommittedEntry
     entry.applied = true;
     for (Waiting& waiting : entry.waiting) {
@@ -99,7 +98,7 @@ void PendingOps::OnApplied(const Applied& applied) {
 
 void PendingOps::OnAllApplied(Index index) {
   for (PendingEntry& entry : entries_) {
-    if (entry.at.index > index) break;
+    if (entry.at.index > index) continue;
     entry.applied_by_all = true;
   }
   Settle();
@@ -118,7 +117,7 @@ void PendingOps::Expire(uint64_t now_us) {
       return true;
     });
   }
-  while (!entries_.empty() && entries_.front().waiting.empty()) entries_.pop_front();
+  std::erase_if(entries_, [](const PendingEntry& entry) { return entry.waiting.empty(); });
 }
 
 void PendingOps::FailAll() {

@@ -2,7 +2,9 @@
 // reached, *rejected* when another term's entry was committed in its entry's place, and *unknown*
 // when its time is over.
 //
-// Invariants: entries are in index order; every proposal that was added is answered exactly once.
+// Entries of an earlier leadership may still wait beside those of a later one, at the same indexes.
+//
+// Invariant: every proposal that was added is answered exactly once.
 #pragma once
 
 #include <deque>

@@ -202,6 +202,11 @@ void Replica::ExpireCallers() {
   expire(&readers_granted_);
 }
 
+void Replica::Stop() {
+  if (fatal_.ok()) fatal_ = absl::UnavailableError("the node is stopping");
+  FailAll();
+}
+
 void Replica::FailAll() {
   pending_.FailAll();
   ProposalResult refused;

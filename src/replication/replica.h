@@ -55,8 +55,8 @@ class Replica {
   void Read(uint64_t deadline_us, ReadCallback done);
   // Performs everything that is due.
   void Perform();
-  // The node stops: answers every caller.
-  void FailAll();
+  // The node stops: answers every caller, refuses all that come later, performs nothing any more.
+  void Stop();
 
   const Core& core() const { return core_; }
   const absl::Status& fatal() const { return fatal_; }
@@ -71,6 +71,7 @@ class Replica {
     ReadCallback done;
   };
 
+  void FailAll();
   void ProposeBatch();
   Outcome RefusalOf(ProposeStatus status) const;
   void PerformReady(Ready ready);

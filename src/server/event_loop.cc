@@ -73,7 +73,7 @@ void EventLoop::Run() {
   for (Item& item : items) {
     if (auto* task = std::get_if<Task>(&item)) (*task)(*replica_);
   }
-  replica_->FailAll();
+  replica_->Stop();
 }
 
 }  // namespace skein

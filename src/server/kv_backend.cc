@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/error.h"
@@ -180,7 +181,7 @@ void KvBackend::Write(std::string payload, uint32_t command_count, bool has_dele
                        ? AckLevel::kQuorum
                        : static_cast<AckLevel>(options.ack());
   proposal.all_deadline_us = now_us + wait_ms * 1000;
-  proposal.deadline_us = now_us + limits_.write_wait_ms * 1000;
+  proposal.deadline_us = std::max(now_us + limits_.write_wait_ms * 1000, proposal.all_deadline_us);
   proposal.done = [this, written = std::move(written)](ProposalResult result) mutable {
     if (result.outcome == Outcome::kOk) {
       written(std::move(result));

@@ -117,8 +117,8 @@ int Run(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    std::fprintf(stderr, "skeind: %s\nRun skeind --help for the flags.\n", e.what());
-    return kExitUsage;
+    return Fail(absl::InvalidArgumentError(std::string(e.what()) + " (see skeind --help)"),
+                kExitUsage);
   }
   const absl::Status valid = TakeFlags(&flags);
   if (!valid.ok()) return Fail(valid, kExitUsage);

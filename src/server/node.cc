@@ -288,12 +288,15 @@ void Node::Impl::Stop() {
   if (disk_watch_.joinable()) disk_watch_.join();
   if (transport_ != nullptr) transport_->Stop();
   if (peer_service_ != nullptr) peer_service_->Stop();
-  loop_.Stop();
+  // Callers are answered before the server waits for their calls to end, and those that still come
+  // are refused by a loop that still runs.
+  loop_.PostTask([](Replica& replica) { replica.Stop(); });
   gate_.Stop();
   if (server_ != nullptr) {
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
     server_->Wait();
   }
+  loop_.Stop();
   server_.reset();
   peer_service_.reset();
   kv_service_.reset();

@@ -79,8 +79,9 @@ absl::Status NodeOptions::Validate() const {
   if (limits.key_bytes_max == 0 || limits.key_bytes_max > (1 << 20)) {
     return absl::InvalidArgumentError("--key-bytes-max must be from 1 to 1048576");
   }
-  if (limits.value_bytes_max > (256 << 20)) {
-    return absl::InvalidArgumentError("--value-bytes-max must be at most 268435456");
+  // A value travels between the nodes in one message, with its key, of at most 64 MiB.
+  if (limits.value_bytes_max > (48 << 20)) {
+    return absl::InvalidArgumentError("--value-bytes-max must be at most 50331648");
   }
   return replica.core.Validate();
 }

@@ -13,6 +13,9 @@ namespace {
 // What one stream may have under way.
 constexpr size_t kUnansweredMax = 16384;
 constexpr size_t kOutboxBytesMax = 16 << 20;
+// Writes of one batch are proposed together up to this size, so that no entry outgrows what peers
+// take in one message.
+constexpr size_t kEntryBytes = 1 << 20;
 // Answers in one message, in bytes; a single larger one still travels.
 constexpr size_t kMessageBytesMax = 1 << 20;
 
@@ -158,8 +161,9 @@ void PipelineStream::ReadLater(ReadGroup group) {
 
 void PipelineStream::HandleWrite(v1::Request* request, const v1::WriteOptions& options,
                                  std::vector<WriteGroup>* groups) {
-  auto group = std::find_if(groups->begin(), groups->end(),
-                            [&options](const WriteGroup& g) { return Same(g.options, options); });
+  auto group = std::find_if(groups->begin(), groups->end(), [&options](const WriteGroup& g) {
+    return g.payload.size() < kEntryBytes && Same(g.options, options);
+  });
   if (group == groups->end()) {
     groups->push_back({options, {}, {}, false});
     group = groups->end() - 1;
@@ -208,7 +212,7 @@ void PipelineStream::Answer(Responses responses) {
   unanswered_ -= responses.size();
   if (finished_) return;
   for (v1::Response& response : responses) {
-    outbox_bytes_ += response.has_get() ? response.get().value().size() + 16 : 64;
+    outbox_bytes_ += response.ByteSizeLong();
     outbox_.add_responses()->Swap(&response);
   }
   Flush();
@@ -230,7 +234,7 @@ void PipelineStream::Flush() {
       sending_.add_responses()->Swap(outbox_.mutable_responses(taken++));
     }
     outbox_.mutable_responses()->DeleteSubrange(0, taken);
-    outbox_bytes_ = outbox_bytes_ > bytes ? outbox_bytes_ - bytes : 0;
+    outbox_bytes_ -= bytes;
   }
   backend_->FillNode(sending_.mutable_node());
   writing_ = true;

@@ -12,13 +12,21 @@ ReadGate::ReadGate(const Clock* clock) : clock_(clock), thread_([this] { Loop();
 ReadGate::~ReadGate() { Stop(); }
 
 void ReadGate::WhenApplied(Revision revision, uint64_t deadline_us, Reader reader) {
-  absl::MutexLock lock(&mu_);
-  if (revision <= applied_ || stopping_) {
-    ready_.emplace_back(std::move(reader), revision <= applied_);
-  } else {
-    waiting_.emplace(revision, Waiting{deadline_us, std::move(reader)});
+  bool reached;
+  {
+    absl::MutexLock lock(&mu_);
+    reached = revision <= applied_;
+    if (!ended_) {
+      if (reached || stopping_) {
+        ready_.emplace_back(std::move(reader), reached);
+      } else {
+        waiting_.emplace(revision, Waiting{deadline_us, std::move(reader)});
+      }
+      changed_.Signal();
+      return;
+    }
   }
-  changed_.Signal();
+  reader(reached);
 }
 
 void ReadGate::Run(Reader reader) { WhenApplied(Revision(), 0, std::move(reader)); }
@@ -67,7 +75,10 @@ void ReadGate::Loop() {
           changed_.WaitWithTimeout(&mu_, absl::Microseconds(next_us - now_us));
         }
       }
-      if (ready_.empty()) return;
+      if (ready_.empty()) {
+        ended_ = true;
+        return;
+      }
       ready.swap(ready_);
     }
     for (auto& [reader, reached] : ready) reader(reached);

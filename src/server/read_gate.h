@@ -1,8 +1,8 @@
 // Readers that wait for this node to have applied a revision (R17), and the thread that reads for
 // them then.
 //
-// Invariant: every reader is called exactly once, on the gate's thread, at the latest at its
-// deadline or when the gate stops.
+// Invariant: every reader is called exactly once, at the latest at its deadline or when the gate
+// stops: on the gate's thread, or on the caller's once that has ended.
 #pragma once
 
 #include <map>
@@ -46,6 +46,7 @@ class ReadGate {
   absl::Mutex mu_;
   absl::CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // the thread calls nobody any more
   Revision applied_ ABSL_GUARDED_BY(mu_);
   std::multimap<Revision, Waiting> waiting_ ABSL_GUARDED_BY(mu_);
   std::vector<std::pair<Reader, bool>> ready_ ABSL_GUARDED_BY(mu_);

@@ -14,6 +14,9 @@
 namespace skein {
 namespace {
 
+// Of one read: the entry before the wanted ones, for its term and chain, and one more.
+constexpr size_t kReadEntriesMin = 2;
+
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 std::string EncodeBase(const LogBase& base) {
@@ -176,7 +179,7 @@ absl::StatusOr<std::vector<EntryPtr>> LogDatabase::Read(Index first, size_t byte
   Index next = first;
   for (it->Seek(EntryKey(first)); it->Valid() && IsEntryKey(View(it->key())); it->Next()) {
     const rocksdb::Slice value = it->value();
-    if (!entries.empty() && bytes + value.size() > bytes_max) break;
+    if (entries.size() >= kReadEntriesMin && bytes + value.size() > bytes_max) break;
     if (IndexOfEntryKey(View(it->key())) != next) {
       return Damaged(fmt::format("has lost entry {}", next.value()));
     }
@@ -189,7 +192,6 @@ absl::StatusOr<std::vector<EntryPtr>> LogDatabase::Read(Index first, size_t byte
     }
     bytes += value.size();
     entries.push_back(std::move(*entry));
-    if (bytes >= bytes_max) break;
     next = next.Next();
   }
   if (!it->status().ok()) {
@@ -310,7 +312,8 @@ absl::Status LogDatabase::Truncate(Index from, size_t replaced) {
   const absl::StatusOr<LogPoint> left = PointAt(from.Previous());
   if (!left.ok()) return left.status();
   AcknowledgedMark::Value mark = mark_->value();
-  if (mark.at.index >= from) {
+  // A mark above the log is a debt of a damaged log, and stays.
+  if (mark.at.index >= from && mark.at.index <= last) {
     mark.at = left->at;
     mark.chain = left->chain;
     const absl::Status lowered = mark_->Lower(mark);

@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <thread>
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
@@ -194,12 +196,19 @@ TEST_F(ClientTest, ABrokenStreamMakesTheOutcomeUnknownAndIsNotRetried) {
 }
 
 TEST_F(ClientTest, AWriteThatWasNeverSentIsRetriedElsewhere) {
-  auto client = Connect({1, 2, 3});
-  ASSERT_TRUE(client->Put("k", "1").ok());
-  Elect(2, 2);
-  node(1).Stop();
-  const auto put = client->Put("k", "2");
-  ASSERT_TRUE(put.ok()) << put.status();
+  node(1).Stop();  // and the others still name it as the leader
+  auto client = Connect({2});
+  absl::Notification done;
+  absl::Status status;
+  client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
+    status = put.status();
+    done.Notify();
+  });
+  EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(150)));
+  Elect(3, 2);
+  ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(4)));
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(node(1).requests(), 0);
 }
 
 TEST_F(ClientTest, AReadGoesOnToAnotherNodeWhenOneDies) {
@@ -291,6 +300,29 @@ TEST_F(ClientTest, ComesBackWhenTheNodesDo) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+TEST_F(ClientTest, StreamsThatBreakUnderLoadCompleteEveryCall) {
+  auto client = Connect({1, 2, 3});
+  constexpr int kCallers = 32;
+  constexpr int kCallsEach = 200;
+  std::atomic<int> answered{0};
+  std::atomic<int> wrong{0};
+  std::function<void(int)> call = [&](int left) {
+    client->PutAsync("k", "v", {}, [&, left](absl::StatusOr<PutResult> put) {
+      if (!put.ok() && !DetailOf(put.status()).maybe_applied) ++wrong;
+      if (left > 1) call(left - 1);
+      ++answered;
+    });
+  };
+  for (int i = 0; i < kCallers; ++i) call(kCallsEach);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (answered < kCallers * kCallsEach && std::chrono::steady_clock::now() < until) {
+    node(1).BreakStreams();
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(answered, kCallers * kCallsEach);
+  EXPECT_EQ(wrong, 0) << "what was not sent must be sent again";
+}
+
 TEST_F(ClientTest, BatchesWhatGathersBehindAWrite) {
   auto client = Connect({1});
   ASSERT_TRUE(client->Put("k", "v").ok());
@@ -372,6 +404,39 @@ TEST_F(ClientTest, ScansAndReportsTheStatusOfEveryNode) {
   const auto some = client->Scan({.prefix = "p"}, [&](KeyValue) { return ++visited < 2; });
   ASSERT_TRUE(some.ok()) << some.status();
   EXPECT_EQ(visited, 2);
+}
+
+TEST_F(ClientTest, TracesTheNodeThatIsAsked) {
+  auto client = Connect({2});
+  const auto trace = client->Trace(node(3).address(), 1);
+  ASSERT_TRUE(trace.ok()) << trace.status();
+  EXPECT_EQ(trace->node_id, "n3");
+  ASSERT_EQ(trace->entries.size(), 2u);
+  const EntryStages& entry = trace->entries[0];
+  EXPECT_EQ(entry.index, 12u);
+  EXPECT_EQ(entry.first_revision, 2u);
+  EXPECT_EQ(entry.last_revision, 2u);
+  EXPECT_EQ(entry.bytes, 100u);
+  EXPECT_EQ(entry.appended_us, 1u);
+  EXPECT_EQ(entry.durable_us, 2u);
+  EXPECT_EQ(entry.committed_us, 3u);
+  EXPECT_EQ(entry.applied_us, 4u);
+  node(3).Stop();
+  EXPECT_EQ(client->Trace(node(3).address(), 1).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ClientTest, WithoutDiscoveryEveryReadGoesToTheNamedNode) {
+  ClientOptions options;
+  options.discover = false;
+  options.read_policy = ReadPolicy::kAny;
+  for (const int number : {1, 3}) {
+    auto client = Connect({number}, options);
+    for (int i = 0; i < 20; ++i) {
+      const auto got = client->Get("k");
+      ASSERT_TRUE(got.ok()) << got.status();
+      EXPECT_EQ(got->by.node_id, node(number).id());
+    }
+  }
 }
 
 TEST_F(ClientTest, LargeValuesSurvive) {

@@ -16,6 +16,16 @@ TEST(ClusterViewTest, OneEndpointLearnsTheOthers) {
   EXPECT_EQ(view.node(0).id, "n2");
 }
 
+TEST(ClusterViewTest, WithoutDiscoveryNoNodeIsAdded) {
+  ClusterView view({"a:1"}, /*discover=*/false);
+  view.Observe(0, {.node_id = "n2", .leader_id = "n1", .term = Term(3)});
+  view.ObserveMembers({{"n1", "a:0"}, {"n2", "a:1"}});
+  EXPECT_EQ(view.ObserveLeaderHint("n1", "a:0", Term(3)), std::nullopt);
+  EXPECT_EQ(view.size(), 1u);
+  EXPECT_TRUE(view.Usable(0));
+  EXPECT_EQ(view.node(0).advertised, "a:1") << "what is told of the endpoints themselves counts";
+}
+
 TEST(ClusterViewTest, TheNewestTermWins) {
   ClusterView view({"a:1", "a:2"});
   view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(5)});

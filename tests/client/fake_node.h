@@ -153,6 +153,24 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     return grpc::Status::OK;
   }
 
+  // One entry for each revision above the one asked from, up to revision 3.
+  grpc::Status Trace(grpc::ServerContext*, const v1::TraceRequest* request,
+                     v1::TraceResponse* response) override {
+    response->set_node_id(id_);
+    for (uint64_t revision = request->after_revision() + 1; revision <= 3; ++revision) {
+      v1::StageTimes* times = response->add_entries();
+      times->set_index(revision + 10);
+      times->set_first_revision(revision);
+      times->set_last_revision(revision);
+      times->set_bytes(100);
+      times->set_appended_us(1);
+      times->set_durable_us(2);
+      times->set_committed_us(3);
+      times->set_applied_us(4);
+    }
+    return grpc::Status::OK;
+  }
+
   void FillState(v1::NodeState* state) {
     absl::MutexLock lock(&mu_);
     state->set_node_id(id_);

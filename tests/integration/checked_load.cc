@@ -119,7 +119,6 @@ void CheckedLoad::ExpectOnEveryNode() {
     EXPECT_TRUE(contents == first)
         << "n1 and " << ProcessCluster::Name(static_cast<int>(node)) << " hold different data";
   }
-  RecordProperty("acknowledged", std::to_string(record_.acknowledged.size()));
   std::printf("%zu writes acknowledged, %zu unknown, %zu refused\n", record_.acknowledged.size(),
               record_.unknown.size(), record_.refused.size());
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <thread>
 
+#include "absl/synchronization/mutex.h"
 #include "tests/server/raw_node.h"
 #include "tests/support/process_cluster.h"
 #include "tests/support/wait.h"
@@ -38,19 +39,31 @@ class Counter {
     writer_.join();
   }
   uint64_t acknowledged() const { return acknowledged_; }
+  std::string last_error() {
+    absl::MutexLock lock(&mu_);
+    return last_error_;
+  }
 
  private:
   void Run() {
     for (uint64_t next = 1; !stopping_; ++next) {
       WriteOptions options;
       options.deadline = seconds(2);
-      if (client_->Put(kKey, std::to_string(next), options).ok()) acknowledged_ = next;
+      const absl::StatusOr<PutResult> put = client_->Put(kKey, std::to_string(next), options);
+      if (put.ok()) {
+        acknowledged_ = next;
+        continue;
+      }
+      absl::MutexLock lock(&mu_);
+      last_error_ = put.status().ToString();
     }
   }
 
   std::unique_ptr<Client> client_;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> acknowledged_{0};
+  absl::Mutex mu_;
+  std::string last_error_ ABSL_GUARDED_BY(mu_);
   std::thread writer_;
 };
 
@@ -146,7 +159,8 @@ TEST_F(FreshnessTest, ShortPausesServeNoStaleLinearizableRead) {
     WaitUntil(seconds(10), [&] { return steady_clock::now() >= until; });
     cluster_.Resume(leader);
     const uint64_t before = counter.acknowledged();
-    ASSERT_TRUE(WaitUntil(seconds(30), [&] { return counter.acknowledged() >= before + 20; }));
+    ASSERT_TRUE(WaitUntil(seconds(30), [&] { return counter.acknowledged() >= before + 20; }))
+        << counter.last_error();
   }
   for (const auto& reader : readers) {
     EXPECT_TRUE(WaitUntil(seconds(30), [&] { return reader->fresh >= 100; }));

@@ -105,6 +105,22 @@ TEST(PendingOps, DoesNotCountAnotherTermsCommit) {
   EXPECT_TRUE(caller.Heard(Outcome::kRejected));
 }
 
+// A node that leads again appends at indexes where callers of its earlier leadership still wait.
+TEST(PendingOps, KeepsTwoLeadershipsApart) {
+  PendingOps pending;
+  Caller old, fresh, last;
+  pending.Add(*EntryAt(5, 102, 1, 0), Batch(old.Ask(AckLevel::kQuorum)));
+  pending.Add(*EntryAt(5, 104, 1, 1), Batch(last.Ask(AckLevel::kQuorum)));
+  pending.Add(*EntryAt(7, 103, 1, 1), Batch(fresh.Ask(AckLevel::kQuorum)));
+  pending.OnCommittedEntry({Term(7), Index(102)});
+  EXPECT_TRUE(old.Heard(Outcome::kRejected));
+  pending.OnCommitted(Term(7), Index(103));
+  EXPECT_TRUE(fresh.Heard(Outcome::kOk));
+  EXPECT_EQ(last.answers, 0);
+  pending.OnCommittedEntry({Term(7), Index(104)});
+  EXPECT_TRUE(last.Heard(Outcome::kRejected));
+}
+
 TEST(PendingOps, AnswersUnknownWhenTheTimeIsOver) {
   PendingOps pending;
   Caller caller;

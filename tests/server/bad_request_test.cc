@@ -188,10 +188,8 @@ TEST_F(BadPipelineTest, WrongRequestsAmongGoodOnes) {
   // 8: an operation of a later version, as an unknown field.
   v1::Request* later = add();
   later->GetReflection()->MutableUnknownFields(later)->AddLengthDelimited(200, "later");
-  for (int i = 0; i < 1025; ++i) {
-    if (i == 0) add();
-    batch.mutable_requests(8)->mutable_batch_get()->add_keys("k");
-  }
+  v1::BatchGetRequest* long_batch = add()->mutable_batch_get();  // 9
+  for (int i = 0; i < 1025; ++i) long_batch->add_keys("k");
   const auto answers = Exchange(batch);
   ASSERT_EQ(answers.size(), 9U);
   for (const auto& [id, answer] : answers) {
@@ -208,7 +206,9 @@ TEST_F(BadPipelineTest, WrongRequestsAmongGoodOnes) {
   }
 }
 
-TEST_F(BadPipelineTest, AnEmptyBatchIsNoHarm) { EXPECT_TRUE(Exchange(v1::PipelineRequest()).empty()); }
+TEST_F(BadPipelineTest, AnEmptyBatchIsNoHarm) {
+  EXPECT_TRUE(Exchange(v1::PipelineRequest()).empty());
+}
 
 }  // namespace
 }  // namespace skein

@@ -31,7 +31,9 @@ class Socket {
 
   bool connected() const { return connected_; }
   // The other side may have closed meanwhile.
-  void Send(const std::string& bytes) { (void)!::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  void Send(const std::string& bytes) {
+    (void)!::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
   // A reset instead of an orderly end.
   void Abort() {
     const linger now{1, 0};
@@ -117,13 +119,13 @@ TEST_F(GarbageTest, FramesThatEndTooEarly) {
   const std::string whole = GrpcMessage(body, body.size());
   const std::string start = StartOfCall("Put");
   const std::vector<std::string> attempts = {
-      start,                                                           // no message at all
-      start + Frame(0, 1, 1, ""),                                      // ended without a message
-      start + Frame(0, 1, 1, whole.substr(0, 3)),                      // in the message's head
-      start + Frame(0, 1, 1, whole.substr(0, 500)),                    // in the message
-      start + Frame(0, 0, 1, whole.substr(0, 500), whole.size()),      // in the frame
-      start + Frame(0, 1, 1, GrpcMessage(body, 0xffffffff)),           // states an absurd length
-      start + Frame(0, 1, 1, GrpcMessage("\xff\xff\xff\xff", 4)),      // not a message of ours
+      start,                                                       // no message at all
+      start + Frame(0, 1, 1, ""),                                  // ended without a message
+      start + Frame(0, 1, 1, whole.substr(0, 3)),                  // in the message's head
+      start + Frame(0, 1, 1, whole.substr(0, 500)),                // in the message
+      start + Frame(0, 0, 1, whole.substr(0, 500), whole.size()),  // in the frame
+      start + Frame(0, 1, 1, GrpcMessage(body, 0xffffffff)),       // states an absurd length
+      start + Frame(0, 1, 1, GrpcMessage("\xff\xff\xff\xff", 4)),  // not a message of ours
       StartOfCall("NoSuchMethod") + Frame(0, 1, 1, whole),
       StartOfCall("Pipeline") + Frame(0, 0, 1, whole.substr(0, 500)),
       StartOfCall("Scan") + Frame(0, 1, 1, GrpcMessage("\x0a\x7f", 2)),
@@ -205,7 +207,8 @@ TEST_F(GarbageTest, CancelledStreams) {
 TEST_F(GarbageTest, ScansThatNobodyReads) {
   for (int i = 0; i < 64; ++i) {
     v1::PutResponse put;
-    ASSERT_TRUE(node().Put(PutOf("big/" + std::to_string(i), std::string(100'000, 'v')), &put).ok());
+    ASSERT_TRUE(
+        node().Put(PutOf("big/" + std::to_string(i), std::string(100'000, 'v')), &put).ok());
   }
   v1::ScanRequest request;
   request.set_prefix("big/");

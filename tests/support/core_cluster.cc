@@ -113,6 +113,7 @@ void CoreCluster::Perform(Node* node) {
     }
     if (ready.trim) {
       Say(fmt::format("{} trims up to {}", node->name, ready.trim->value()));
+      Trim(node, *ready.trim);
     }
     for (const std::string& notice : ready.notices) Say(node->name + " notes: " + notice);
     for (const LogRead& read : ready.log_reads) AnswerRead(node, read);
@@ -125,7 +126,20 @@ void CoreCluster::Perform(Node* node) {
   Check();
 }
 
+void CoreCluster::Trim(Node* node, Index index) {
+  Disk& disk = node->disk;
+  while (!disk.entries.empty() && disk.entries.front()->index() <= index) {
+    disk.base.point = disk.entries.front()->point();
+    disk.entries.erase(disk.entries.begin());
+  }
+  if (disk.base.point.at.index != index) Violate(node->name + " trims what is not on its disk");
+}
+
 void CoreCluster::AnswerRead(Node* node, const LogRead& read) {
+  if (read.first <= node->disk.base.point.at.index) {
+    Violate(node->name + " reads what it has trimmed");
+    return;
+  }
   std::vector<EntryPtr> all = node->disk.entries;
   for (const LogWrite& write : node->writing) {
     if (write.truncate_from) {

@@ -94,6 +94,7 @@ class CoreCluster {
   void Start(Node* node);
   void Step(Node* node, const Event& event);
   void Perform(Node* node);
+  void Trim(Node* node, Index index);
   void AnswerRead(Node* node, const LogRead& read);
   void CompleteWrite(Node* node);
   bool ApplySome(Node* node);

@@ -27,6 +27,8 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       self_(self),
       membership_(std::move(recovery.base.membership)),
       log_base_(recovery.base.point),
+      recovered_term_(recovery.hard_state.term),
+      acknowledged_(std::max(recovery.acknowledged, applied.at.index)),
       term_(recovery.hard_state.term),
       vote_(recovery.hard_state.vote),
       log_(recovery.tail_base, std::move(recovery.tail),
@@ -35,15 +37,15 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       applied_(applied.at.index),
       applying_(applied.at.index),
       state_durable_(applied.at.index),
+      all_matched_(log_base_.at.index),
       trimmed_(log_base_.at.index),
       timer_(options, random.Fork("election")) {
   announced_ = {role_, term_, leader_, ""};
-  const Index acknowledged = std::max(recovery.acknowledged, applied.at.index);
-  if (log_.last_index() < acknowledged) {
+  if (log_.last_index() < acknowledged_) {
     damaged_ = true;
     Notice("the log ends at index " + std::to_string(log_.last_index().value()) +
            " but this node has acknowledged entries up to index " +
-           std::to_string(acknowledged.value()) +
+           std::to_string(acknowledged_.value()) +
            "; it will not vote until the leader has sent them again");
   }
 }
@@ -90,7 +92,7 @@ void Core::OnTick() {
   }
   ++ticks_since_leader_;
   timer_.Tick();
-  const bool answer_overdue = now_ticks_ - forward_sent_ticks_ >= 2 * options_.heartbeat_ticks;
+  const bool answer_overdue = now_ticks_ - forward_sent_ticks_ >= options_.election_ticks_min;
   if (!forward_in_flight_.empty() && answer_overdue) {
     forward_waiting_.insert(forward_waiting_.end(), forward_in_flight_.begin(),
                             forward_in_flight_.end());
@@ -157,6 +159,7 @@ void Core::OnPersisted(const Persisted& event) {
   log_.OnPersisted(event.id);
   if (role_ == Role::kLeader) {
     MaybeCommit();
+    UpdateAllMatched();
   } else if (role_ == Role::kCandidate) {
     CountVotes();
   } else {
@@ -224,6 +227,9 @@ void Core::OnLinkUp(NodeId peer) {
   const auto it = progress_.find(peer);
   if (it == progress_.end()) return;
   it->second.link_up = true;
+  // The clock behind its stamps may be another one now.
+  it->second.fresh_stamp_us = 0;
+  it->second.fresh_index = Index();
   // Whatever was on the old stream may be lost.
   it->second.Probe(it->second.match.Next());
 }

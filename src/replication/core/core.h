@@ -161,6 +161,8 @@ class Core {
   const NodeId self_;
   const Membership membership_;
   const LogPoint log_base_;
+  const Term recovered_term_;
+  const Index acknowledged_;  // by this node before it started, whatever its log holds
 
   // Term and vote; `hard_state_write_` is the write that makes them durable.
   Term term_;
@@ -215,6 +217,7 @@ class Core {
   uint64_t forward_sent_ticks_ = 0;
   std::deque<std::pair<uint64_t, Index>> fresh_;  // proven stamps that wait for their apply
   uint64_t fresh_stamp_us_ = 0;
+  uint64_t first_received_us_ = 0;  // stamps from before are of another process, or another boot
 
   Ready ready_;
 };

@@ -46,7 +46,10 @@ void Core::OnAppend(const Message& message, const AppendMessage& append) {
 
 // A damaged log is whole again once it holds everything that the leader has committed, an entry of
 // the leader's own term included: until then the leader itself may not know how far that goes.
+// A leader of the term in which the damage happened may have counted, or may yet count, what this
+// node acknowledged before; to it everything must be given back. A later one won without this node.
 void Core::CheckRepaired() {
+  if (term_ == recovered_term_ && AckMatch() < acknowledged_) return;
   if (!damaged_ || log_.durable() < leader_commit_ || log_.commit() < leader_commit_) return;
   const auto point = log_.PointAt(leader_commit_);
   if (!point || point->at.term != term_) return;
@@ -97,10 +100,15 @@ void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat
                        uint64_t received_us) {
   FollowLeader(message);
   all_matched_ = std::max(all_matched_, heartbeat.trim);
+  // What every member once had durable, no leader replaces.
+  if (!damaged_) verified_ = std::max(verified_, std::min(heartbeat.trim, log_.durable()));
   log_.CommitTo(std::min(heartbeat.commit, verified_));
   leader_commit_ = std::max(leader_commit_, heartbeat.commit);
   CheckRepaired();
-  if (heartbeat.fresh_stamp_us != 0 &&
+  if (first_received_us_ == 0) first_received_us_ = received_us;
+  const bool own_clock =
+      heartbeat.fresh_stamp_us >= first_received_us_ && heartbeat.fresh_stamp_us <= received_us;
+  if (heartbeat.fresh_stamp_us != 0 && own_clock &&
       (fresh_.empty() || heartbeat.fresh_stamp_us > fresh_.back().first)) {
     constexpr size_t kStampsMax = 64;
     if (fresh_.size() < kStampsMax)

@@ -38,10 +38,9 @@ void Core::StartRound() {
   ticks_since_heartbeat_ = 0;
   ++round_;
   for (auto& [id, progress] : progress_) {
-    const Index commit = std::min(log_.commit(), progress.match);
-    progress.commit_sent = std::max(progress.commit_sent, commit);
+    progress.commit_sent = std::max(progress.commit_sent, std::min(log_.commit(), progress.match));
     Send(id, term_,
-         HeartbeatMessage{round_, commit, all_matched_, progress.fresh_stamp_us,
+         HeartbeatMessage{round_, log_.commit(), all_matched_, progress.fresh_stamp_us,
                           progress.fresh_index});
   }
   ConfirmRounds();  // a single voter needs no answer
@@ -204,7 +203,8 @@ void Core::SendAppend(NodeId to, Progress* progress) {
 // term and chain.
 void Core::RequestLogRead(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
-  if (previous < std::max(log_base_.at.index, trimmed_)) {
+  const bool at_start = previous == log_base_.at.index && trimmed_ == log_base_.at.index;
+  if (previous <= trimmed_ && !at_start) {
     Notice(NameOf(to) + " needs the log from index " + std::to_string(progress->next.value()) +
            ", which was trimmed");
     progress->probe_sent = true;
@@ -212,7 +212,7 @@ void Core::RequestLogRead(NodeId to, Progress* progress) {
     return;
   }
   progress->log_read = next_log_read_++;
-  const Index first = previous == log_base_.at.index ? progress->next : previous;
+  const Index first = at_start ? progress->next : previous;
   ready_.log_reads.push_back({progress->log_read, first, options_.append_bytes_max});
 }
 

@@ -78,13 +78,14 @@ void Core::TakeApply() {
   }
 }
 
-// The log is kept for the state database and for every member. In steps, so that the store is not
-// asked for every entry.
+// The log is kept for the state database and for every member, and one entry more: what is sent to
+// a member is preceded by the term and chain of the entry that it has. In steps, so that the store
+// is not asked for every entry.
 void Core::TakeTrim() {
   const Index index = std::min(state_durable_, all_matched_);
-  if (index.value() < trimmed_.value() + options_.trim_step_entries) return;
-  trimmed_ = index;
-  ready_.trim = index;
+  if (index.value() <= trimmed_.value() + options_.trim_step_entries) return;
+  trimmed_ = index.Previous();
+  ready_.trim = trimmed_;
 }
 
 std::string Core::Ago(uint64_t ticks) const {
