@@ -65,7 +65,7 @@ def report(folder, out):
     results = {name: load(f"{folder}/{name}.json") for name in ("put", "get", "mixed")}
     sync = load(f"{folder}/disk.json")
     runs = [load(path) for path in sorted(glob.glob(f"{folder}/failover_*.json"))]
-    gaps = [run["latency_us"]["max"] / 1000 for run in runs]
+    gaps = [run["longest_gap_us"] / 1000 for run in runs]
     median = statistics.median(gaps)
     rows = [("WHAT", "MEASURED", "TARGET", "", "DETAILS"),
             rate_row("puts, quorum and fsync", results["put"], PUTS_MIN),

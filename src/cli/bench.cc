@@ -60,6 +60,7 @@ nlohmann::ordered_json ResultJson(const BenchFlags& flags, const LoadResult& res
                         {"p99", result.latency_us.Percentile(99)},
                         {"p999", result.latency_us.Percentile(99.9)},
                         {"max", result.latency_us.max()}};
+  json["longest_gap_us"] = result.longest_gap_us;
   json["seconds"] = result.seconds;
   json["reads"] = result.reads;
   json["writes"] = result.writes;

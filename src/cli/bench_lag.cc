@@ -174,7 +174,7 @@ int RunBenchLag(const Globals& globals, const BenchLagFlags& flags) {
     if (!Interrupted()) bench.RunStep(percent);
   }
   if (Interrupted()) {
-    fmt::print(stderr, "skein: interrupted; the unfinished step was thrown away\n");
+    fmt::print(stderr, "skein: interrupted; what was not finished is thrown away\n");
   }
   if (bench.report().steps.empty()) return kExitFailed;
   if (!flags.raw.empty()) {

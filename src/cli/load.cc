@@ -103,6 +103,10 @@ class Connection {
       if (counted) {
         ++*counter;
         result_.latency_us.Record(now - intended_us);
+        if (last_success_us_ != 0) {
+          result_.longest_gap_us = std::max(result_.longest_gap_us, now - last_success_us_);
+        }
+        last_success_us_ = now;
       }
     }
     if (chain && !stopped_ && now < end_us_) {
@@ -123,6 +127,7 @@ class Connection {
   uint64_t random_;
   uint64_t restart_random_ = 0;  // of the thread that restarts
   uint64_t not_found_ = 0;
+  uint64_t last_success_us_ = 0;
   LoadResult result_;
   std::atomic<uint64_t> in_flight_{0};
   std::atomic<uint64_t> done_{0};
@@ -231,6 +236,7 @@ LoadResult RunLoad(const LoadOptions& options,
     sum.errors += one.errors;
     for (const auto& [reason, count] : one.errors_by_reason) sum.errors_by_reason[reason] += count;
     sum.latency_us.Merge(one.latency_us);
+    sum.longest_gap_us = std::max(sum.longest_gap_us, one.longest_gap_us);
   }
   sum.seconds = ended_us > begin_us ? static_cast<double>(ended_us - begin_us) / 1e6 : 0;
   return sum;

@@ -41,6 +41,8 @@ struct LoadResult {
   std::map<std::string, uint64_t> errors_by_reason;
   double seconds = 0;
   Histogram latency_us;  // of the calls that succeeded
+  // The longest time in which no call of a connection succeeded: an outage, as a client sees it.
+  uint64_t longest_gap_us = 0;
 
   uint64_t ops() const { return reads + writes; }
 };

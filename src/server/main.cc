@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -15,6 +16,8 @@ namespace {
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+constexpr uint64_t kMillisMax = 24 * 3600 * 1000;
+constexpr uint64_t kBytesMax = uint64_t{1} << 60;
 
 constexpr char kFooter[] = R"(Examples:
   one node alone:
@@ -45,6 +48,18 @@ CLI::Option* AddFlag(CLI::App* app, const std::string& name, T* value, const std
   return app->add_option("--" + name, *value, help)->envname(variable)->capture_default_str();
 }
 
+// Digits only: a plain conversion takes -1 for the largest number there is.
+CLI::Option* AddNumber(CLI::App* app, const std::string& name, uint64_t* value, uint64_t max,
+                       const std::string& help) {
+  return AddFlag(app, name, value, help)->check([max](const std::string& text) -> std::string {
+    uint64_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, number);
+    if (error == std::errc() && rest == end && number <= max) return "";
+    return "'" + text + "' is not a number from 0 to " + std::to_string(max);
+  });
+}
+
 void AddFlags(CLI::App* app, Flags* flags) {
   NodeOptions& options = flags->options;
   AddFlag(app, "id", &options.name, "Name of this node, as n1")->required();
@@ -57,19 +72,20 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->required();
   AddFlag(app, "cluster-token", &options.cluster_token,
           "Name of the cluster; nodes of different names refuse each other");
-  AddFlag(app, "heartbeat-interval", &flags->heartbeat_ms, "Milliseconds between heartbeats");
-  AddFlag(app, "election-timeout", &flags->election_min_ms,
-          "Milliseconds without a leader after which the first node campaigns");
-  AddFlag(app, "election-timeout-max", &flags->election_max_ms,
-          "... and the last one [default: twice --election-timeout]");
-  AddFlag(app, "disk-stall-limit", &flags->stall_ms,
-          "Milliseconds after which a leader whose disk hangs gives up");
-  AddFlag(app, "disk-reserve-bytes", &options.disk_reserve_bytes,
-          "Puts are refused while less disk space is free");
-  AddFlag(app, "key-bytes-max", &options.limits.key_bytes_max, "Longest key");
-  AddFlag(app, "value-bytes-max", &options.limits.value_bytes_max, "Longest value");
-  AddFlag(app, "block-cache-bytes", &options.storage.state_block_cache_bytes,
-          "Memory for blocks of the state database");
+  AddNumber(app, "heartbeat-interval", &flags->heartbeat_ms, kMillisMax,
+            "Milliseconds between heartbeats");
+  AddNumber(app, "election-timeout", &flags->election_min_ms, kMillisMax,
+            "Milliseconds without a leader after which the first node campaigns");
+  AddNumber(app, "election-timeout-max", &flags->election_max_ms, kMillisMax,
+            "... and the last one [default: twice --election-timeout]");
+  AddNumber(app, "disk-stall-limit", &flags->stall_ms, kMillisMax,
+            "Milliseconds after which a leader whose disk hangs gives up");
+  AddNumber(app, "disk-reserve-bytes", &options.disk_reserve_bytes, kBytesMax,
+            "Puts are refused while less disk space is free");
+  AddNumber(app, "key-bytes-max", &options.limits.key_bytes_max, kBytesMax, "Longest key");
+  AddNumber(app, "value-bytes-max", &options.limits.value_bytes_max, kBytesMax, "Longest value");
+  AddNumber(app, "block-cache-bytes", &options.storage.state_block_cache_bytes, kBytesMax,
+            "Memory for blocks of the state database");
   AddFlag(app, "log-level", &options.log.level, "debug, info, warning or error");
   AddFlag(app, "log-format", &options.log.format, "text or json");
 }

@@ -232,6 +232,7 @@ absl::Status Node::Impl::Listen() {
         "another with --listen",
         options_.listen));
   }
+  server_->GetHealthCheckService()->SetServingStatus("skein.v1.Kv", true);
   address_ = options_.listen.substr(0, options_.listen.rfind(':') + 1) + std::to_string(port);
   return absl::OkStatus();
 }
@@ -292,7 +293,8 @@ void Node::Impl::Stop() {
   // are refused by a loop that still runs.
   loop_.PostTask([](Replica& replica) { replica.Stop(); });
   gate_.Stop();
-  if (server_ != nullptr) {
+  const bool served = server_ != nullptr;
+  if (served) {
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
     server_->Wait();
   }
@@ -315,7 +317,7 @@ void Node::Impl::Stop() {
   }
   state_.reset();
   log_store_.reset();
-  logger_->Event(LogLevel::kInfo, "stopped", {});
+  if (served) logger_->Event(LogLevel::kInfo, "stopped", {});
 }
 
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

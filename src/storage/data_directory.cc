@@ -82,7 +82,8 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
         "cluster token and node name must be non-empty and without control characters");
   }
   absl::Status status = MakeDirectory(path);
-  if (!status.ok()) return status;
+  if (absl::IsResourceExhausted(status)) return status;
+  if (!status.ok()) return Refused(MessageOf(status));  // nothing can be made at this path
   const absl::StatusOr<int> lock_fd = Lock(path);
   if (!lock_fd.ok()) return lock_fd.status();
   std::unique_ptr<DataDirectory> directory(new DataDirectory(path, *lock_fd));

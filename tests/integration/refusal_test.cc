@@ -80,7 +80,7 @@ TEST_F(FlagsTest, BadFlagsAreRefused) {
       {{"--heartbeat-interval", "0"}, "heartbeat"},
       {{"--election-timeout", "500x"}, "election-timeout"},
       {{"--election-timeout", "99999999999999999999999"}, "election-timeout"},
-      {{"--election-timeout", "249"}, "five heartbeats"},
+      {{"--election-timeout", "240"}, "five heartbeats"},
       {{"--election-timeout-max", "400"}, "election timeout"},
       {{"--disk-stall-limit", "10"}, "stall"},
       {{"--disk-reserve-bytes", "-1"}, "disk-reserve-bytes"},
@@ -102,7 +102,7 @@ TEST_F(FlagsTest, BadFlagsAreRefused) {
       {{"--listen", ":7411"}, "--listen"},
       {{"--listen", "192.0.2.1:7411"}, "cannot listen on 192.0.2.1:7411"},
       {{"--advertise", "me"}, "--advertise"},
-      {{"--id", ""}, "id"},
+      {{"--id", ""}, "node name"},
       {{"--id", "n/1"}, "node name"},
       {{"--data-dir", ""}, "data-dir"},
       {{"--cluster-token", ""}, "cluster-token"},
@@ -120,7 +120,9 @@ TEST_F(FlagsTest, MissingFlagsAreRefused) {
   ExpectRefused(RunSkeind({}, directory_), "required");
   ExpectRefused(RunSkeind({"--id", "n1", "--data-dir", directory_.File("d")}, directory_),
                 "initial-cluster");
-  ExpectRefused(RunSkeind({"stray"}, directory_), "stray");
+  Flags flags = With({});
+  flags.push_back("stray");
+  ExpectRefused(RunSkeind(flags, directory_), "stray");
 }
 
 TEST_F(FlagsTest, BadConfigFilesAreRefused) {

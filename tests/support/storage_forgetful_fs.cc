@@ -101,6 +101,7 @@ class ForgetfulDirectory final : public rocksdb::FSDirectoryWrapper {
 
 void ForgetfulFs::Crash(size_t unsynced_bytes_kept) {
   absl::MutexLock lock(&mu_);
+  if (crashed_) return;
   crashed_ = true;
   for (const auto& [name, file] : files_) {
     std::error_code ignored;  // gone already

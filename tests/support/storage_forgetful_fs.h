@@ -21,7 +21,7 @@ class ForgetfulFs final : public rocksdb::FileSystemWrapper {
  public:
   ForgetfulFs() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
 
-  // Keeps up to so many unsynced bytes of each file: a torn tail.
+  // Keeps up to so many unsynced bytes of each file: a torn tail. Once only.
   void Crash(size_t unsynced_bytes_kept = 0);
   // Syncs of files whose name ends so fail from now on; empty: none.
   void FailSyncsOf(const std::string& suffix);

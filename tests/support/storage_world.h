@@ -46,8 +46,8 @@ class RocksWorld {
   void MakeDurable(StateMachine& state) {
     EXPECT_TRUE(dynamic_cast<KvStateMachine&>(state).Flush().ok());
   }
-  void LosePower() {
-    fs_->Crash();
+  void LosePower(size_t unsynced_bytes_kept = 0) {
+    fs_->Crash(unsynced_bytes_kept);
     crashed_ = true;
   }
   bool WaitUntil(const EventLog& log, const std::function<bool(const std::vector<Event>&)>& done) {
