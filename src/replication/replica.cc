@@ -56,11 +56,15 @@ Outcome Replica::RefusalOf(ProposeStatus status) const {
   return core_.ReachesQuorum() ? Outcome::kNotLeader : Outcome::kNoQuorum;
 }
 
-// Everything that waits becomes entries, while the log's disk has less to do than it can take.
+bool Replica::MustWait() const {
+  return core_.role() == Role::kLeader && queue_bytes_ < options_.eager_bytes &&
+         core_.log().last_index() - core_.commit() >= options_.entries_in_flight_max;
+}
+
+// Everything that waits becomes entries.
 void Replica::ProposeBatch() {
   while (!queue_.empty()) {
-    const bool leads = core_.role() == Role::kLeader;
-    if (leads && core_.log().WritesInFlight() >= options_.writes_in_flight_max) return;
+    if (MustWait()) return;
     std::vector<Proposal> batch;
     std::string payload = std::move(queue_.front().payload);
     uint32_t count = queue_.front().command_count;
@@ -188,6 +192,13 @@ void Replica::ReportStages() {
 void Replica::ExpireCallers() {
   const uint64_t now_us = clock_->MonotonicMicros();
   pending_.Expire(now_us);
+  while (!queue_.empty() && now_us >= queue_.front().deadline_us) {
+    ProposalResult refused;
+    refused.outcome = Outcome::kNoQuorum;
+    queue_bytes_ -= queue_.front().payload.size();
+    queue_.front().done(refused);
+    queue_.pop_front();
+  }
   const auto expire = [now_us](auto* readers) {
     for (auto it = readers->begin(); it != readers->end();) {
       if (now_us < it->second.deadline_us) {

@@ -6,7 +6,7 @@
 //
 // Invariants:
 //  1. A Ready's fields are performed in their order; what waits for a write leaves after it (R1).
-//  2. Proposals that arrive while log writes are under way become one entry: batching needs no
+//  2. Proposals that arrive while entries are on their way become one entry: batching needs no
 //  timer.
 //  3. After a fatal error nothing is performed any more (R7).
 #pragma once
@@ -33,8 +33,12 @@ struct ReplicaOptions {
   uint64_t entry_bytes_max = 1 << 20;
   // Proposals that wait to become an entry, in bytes; beyond it they are refused (R19).
   uint64_t queue_bytes_max = 32 << 20;
-  // New entries wait while so many log writes are under way, and grow meanwhile.
-  size_t writes_in_flight_max = 2;
+  // While so many entries are on their way to being committed, what arrives waits and becomes one
+  // entry together; each entry costs every node messages and a sync, whatever its size.
+  uint64_t entries_in_flight_max = 2;
+  // So many waiting bytes are worth an entry of their own at any time: a far quorum must not cost
+  // throughput.
+  uint64_t eager_bytes = 64 << 10;
 };
 
 // The outcome of Replica::Read: granted, and everything the reader must see is applied; or not.
@@ -73,6 +77,7 @@ class Replica {
 
   void FailAll();
   void ProposeBatch();
+  bool MustWait() const;
   Outcome RefusalOf(ProposeStatus status) const;
   void PerformReady(Ready ready);
   void SendAfter(uint64_t persisted_id);

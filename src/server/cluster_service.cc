@@ -33,15 +33,16 @@ grpc::ServerUnaryReactor* ClusterService::Status(grpc::CallbackServerContext* co
 
 void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* response) const {
   const Core& core = replica.core();
-  const auto leadership = view_->leadership();
+  // Term and leader are of one moment: the view lags behind the core until it has performed.
+  const Member* leader = core.membership().Find(core.leader());
   response->set_node_id(view_->node_name());
   response->set_cluster_id(facts_.cluster_id);
   response->set_incarnation(facts_.incarnation);
   response->set_version(kVersion);
   response->set_role(ToProto(core));
   response->set_term(core.term().value());
-  response->set_leader_id(leadership->leader_name);
-  response->set_leader_address(leadership->leader_address);
+  response->set_leader_id(leader == nullptr ? "" : leader->name);
+  response->set_leader_address(leader == nullptr ? "" : leader->address);
   response->set_has_quorum(core.ReachesQuorum());
   response->set_first_index(log_store_->FirstIndex().value());
   response->set_last_index(core.log().last_index().value());

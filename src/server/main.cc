@@ -1,5 +1,6 @@
 // skeind: one node of a Skein cluster.
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -120,6 +121,7 @@ int Fail(const absl::Status& status, int code) {
 }
 
 int Run(int argc, char** argv) {
+  umask(077);  // what a node stores is nobody else's business
   CLI::App app("skeind: one node of a Skein cluster, a replicated key-value store");
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("skeind ") + kVersion);

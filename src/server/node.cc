@@ -147,6 +147,13 @@ absl::Status Node::Impl::OpenStorage(LogRecovery* recovery) {
   auto state = KvStateMachine::Open(options_.storage, options_.data_directory);
   if (!state.ok()) return state.status();
   state_ = std::move(*state);
+  if (state_->Recovered().at.index < recovery->base.point.at.index) {
+    return absl::DataLossError(fmt::format(
+        "{}/state ends at index {}, but the log begins only after index {}: the state was damaged "
+        "or removed. Restore the directory from a copy, or give this node a new, empty one",
+        options_.data_directory, state_->Recovered().at.index.value(),
+        recovery->base.point.at.index.value()));
+  }
   logger_->Event(LogLevel::kInfo, "recovered",
                  {{"term", std::to_string(recovery->hard_state.term.value())},
                   {"first_index", std::to_string(log_store_->FirstIndex().value())},

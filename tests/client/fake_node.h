@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "skein/v1/cluster.grpc.pb.h"
 #include "skein/v1/kv.grpc.pb.h"
+#include "tests/support/wait.h"
 
 namespace skein {
 
@@ -136,7 +137,8 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
 
   grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest*,
                       v1::StatusResponse* response) override {
-    while (silent_ && !closing_ && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    WaitUntil(std::chrono::minutes(1),
+              [&] { return !silent_ || closing_ || context->IsCancelled(); });
     if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
     absl::MutexLock lock(&mu_);
     response->set_node_id(id_);

@@ -32,7 +32,8 @@ class DegradedTest : public ::testing::Test {
     grpc::Status status;
     EXPECT_TRUE(WaitUntil(seconds(3), [&] {
       v1::PutResponse put;
-      status = node.Put(PutOf("k", "v"), &put, seconds(3));
+      // One that was appended before the loss was seen waits for its outcome.
+      status = node.Put(PutOf("k", "v"), &put, milliseconds(500));
       return DetailIn(status).reason() == v1::NO_QUORUM;
     })) << status.error_message();
     EXPECT_LT(steady_clock::now() - began, seconds(4));

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
@@ -113,6 +114,47 @@ class DirectReaders {
   std::vector<std::thread> readers_;
 };
 
+// Asks one node again and again who leads. A term has one leader: two claims that differ would
+// mislead a client for as long as the term lasts.
+class LeaderClaims {
+ public:
+  explicit LeaderClaims(const std::vector<std::string>& addresses) {
+    for (const std::string& address : addresses) {
+      watchers_.emplace_back([this, address] { Watch(address); });
+    }
+  }
+  ~LeaderClaims() { Stop(); }
+  void Stop() {
+    stopping_ = true;
+    for (std::thread& watcher : watchers_) {
+      if (watcher.joinable()) watcher.join();
+    }
+  }
+  // After Stop.
+  size_t terms() const { return leaders_.size(); }
+  const std::string& contradiction() const { return contradiction_; }
+
+ private:
+  void Watch(const std::string& address) {
+    RawNode node(address);
+    while (!stopping_) {
+      v1::StatusResponse status;
+      if (!node.Status(&status).ok() || status.leader_id().empty()) continue;
+      absl::MutexLock lock(&mu_);
+      const auto [leader, first] = leaders_.emplace(status.term(), status.leader_id());
+      if (first || leader->second == status.leader_id()) continue;
+      contradiction_ = status.node_id() + " says that " + status.leader_id() + " leads term " +
+                       std::to_string(status.term()) + ", which " + leader->second + " leads";
+    }
+  }
+
+  std::atomic<bool> stopping_{false};
+  absl::Mutex mu_;
+  std::map<uint64_t, std::string> leaders_;  // by term; guarded by mu_ until the watchers ended
+  std::string contradiction_;                // the same
+  std::vector<std::thread> watchers_;
+};
+
 TEST_F(FreshnessTest, ALeaderThatWasPausedServesNoStaleLinearizableRead) {
   constexpr int kReaders = 8;
   Counter counter(cluster_.Addresses());
@@ -146,6 +188,7 @@ TEST_F(FreshnessTest, ALeaderThatWasPausedServesNoStaleLinearizableRead) {
 TEST_F(FreshnessTest, ShortPausesServeNoStaleLinearizableRead) {
   Counter counter(cluster_.Addresses());
   ASSERT_TRUE(WaitUntil(seconds(30), [&] { return counter.acknowledged() >= 10; }));
+  LeaderClaims claims(cluster_.Addresses());
   std::vector<std::unique_ptr<DirectReaders>> readers;
   for (const int node : cluster_.AllNodes()) {
     readers.push_back(
@@ -167,6 +210,9 @@ TEST_F(FreshnessTest, ShortPausesServeNoStaleLinearizableRead) {
     reader->Stop();
     EXPECT_EQ(reader->stale, 0);
   }
+  claims.Stop();
+  EXPECT_EQ(claims.contradiction(), "");
+  EXPECT_GT(claims.terms(), 1U) << "the leader never changed, so this shows little";
 }
 
 TEST_F(FreshnessTest, AWriteIsReadableOnFollowersAtItsRevision) {

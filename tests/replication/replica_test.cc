@@ -105,7 +105,7 @@ class ReplicaTest : public testing::Test {
   size_t persisted_ = 0;
 };
 
-TEST_F(ReplicaTest, WhatArrivesDuringWritesBecomesOneEntry) {
+TEST_F(ReplicaTest, WhatArrivesMeanwhileBecomesOneEntry) {
   Lead();
   const size_t before = log_.writes.size();
   std::vector<ProposalResult> heard;
@@ -113,7 +113,7 @@ TEST_F(ReplicaTest, WhatArrivesDuringWritesBecomesOneEntry) {
   replica_->Perform();
   Propose("b", &heard);
   replica_->Perform();
-  // Two writes are under way, as many as may be.
+  // Two entries are under way, as many as may be.
   ASSERT_EQ(log_.writes.size(), before + 2);
   for (const char* payload : {"c", "d", "e"}) {
     Propose(payload, &heard);

@@ -92,6 +92,8 @@ void Core::OnTick() {
   }
   ++ticks_since_leader_;
   timer_.Tick();
+  // What is applied travels with other acknowledgements; alone at most once a tick.
+  if (applied_ > applied_told_) ack_due_ = true;
   const bool answer_overdue = now_ticks_ - forward_sent_ticks_ >= options_.election_ticks_min;
   if (!forward_in_flight_.empty() && answer_overdue) {
     forward_waiting_.insert(forward_waiting_.end(), forward_in_flight_.begin(),
@@ -219,7 +221,6 @@ void Core::OnApplied(const Applied& event) {
     applying_bytes_each_.pop_front();
   }
   UpdateFreshness();
-  if (role_ != Role::kLeader) ack_due_ = true;
 }
 
 void Core::OnLinkUp(NodeId peer) {

@@ -211,6 +211,7 @@ class Core {
 
   // Follower.
   bool ack_due_ = false;
+  Index applied_told_;                       // to the leader
   std::vector<uint64_t> forward_waiting_;    // readers whose question was not sent yet
   std::vector<uint64_t> forward_in_flight_;  // readers whose question is on its way
   uint64_t forward_attempt_ = 0;             // its id; a late answer to an older one is ignored

@@ -16,6 +16,7 @@ Ready Core::TakeReady() {
     ForwardReads();
     if (ack_due_ && leader_ != NodeId()) {
       Send(leader_, term_, AppendAck{.match = AckMatch(), .applied = applied_});
+      applied_told_ = applied_;
     }
   }
   ack_due_ = false;
