@@ -230,7 +230,8 @@ void Wire::Poll(uint64_t timeout_us) {
 
 void Wire::Wake() {
   if (wake_set_.exchange(true)) return;  // one is on its way
-  queue_->alarm.Set(&queue_->cq, gpr_now(GPR_CLOCK_MONOTONIC), &queue_->wake_event);
+  // gRPC rounds deadlines up to the next millisecond; only what is long past fires at once.
+  queue_->alarm.Set(&queue_->cq, gpr_inf_past(GPR_CLOCK_MONOTONIC), &queue_->wake_event);
 }
 
 void Wire::Shutdown() {

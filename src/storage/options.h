@@ -14,12 +14,13 @@ struct Options;
 namespace skein {
 
 struct StorageOptions {
-  // Log entries held in memory before they are written to a table file. Twice the state's, so that
-  // most of what is flushed has been trimmed by then and is never written again.
-  size_t log_memtable_bytes = 128 << 20;
+  // Log entries held in memory before they are written to a table file. A multiple of the state's,
+  // so that most of what is flushed has been trimmed by then and is never written again.
+  size_t log_memtable_bytes = 64 << 20;
   // Applied data held in memory before it is written to a table file; what a restart after a crash
   // has to replay at most.
-  size_t state_memtable_bytes = 64 << 20;
+  // Small, because an insert into a large one misses the processor's caches.
+  size_t state_memtable_bytes = 16 << 20;
   // Blocks of the state's table files held in memory, their indexes and filters included.
   size_t state_block_cache_bytes = 256 << 20;
   // Entries that are made durable by one sync, at most (one write may be larger).
