@@ -110,7 +110,7 @@ def table(path, *lines):
         node = known.get(node_id, {})
         if node.get("reachable"):
             answers = (node.get("role", "?"), str(node.get("revision", "?")),
-                       lag_words(node.get("lag", {})))
+                       lag_words(node.get("lag") or {}))
         else:
             answers = ("-", "-", "-")
         process = state if pid == "-" else f"{state} (pid {pid})"

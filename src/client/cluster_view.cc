@@ -45,6 +45,11 @@ bool ClusterView::Observe(size_t slot, const NodeReport& report) {
   }
   node.applied = std::max(node.applied, report.applied);
   if (report.staleness_ms >= 0) node.lag_ms = report.staleness_ms;
+  if (report.node_id.empty() || report.term < term_) return Claim(report.leader_id, report.term);
+  // A node knows best whether it leads itself; others may have been told of an earlier term.
+  const bool leads = report.leader_id == report.node_id;
+  const bool believed = leader_id_ == report.node_id;
+  if (report.term == term_ && leads != believed && (leads || believed)) leader_id_.clear();
   return Claim(report.leader_id, report.term);
 }
 

@@ -44,6 +44,17 @@ TEST(ClusterViewTest, AnElectionUnseatsTheOldLeader) {
   EXPECT_EQ(view.Leader(), 1u);
 }
 
+TEST(ClusterViewTest, ANodeKnowsBestWhetherItLeads) {
+  ClusterView view({"a:1", "a:2"});
+  view.Observe(0, {.node_id = "n1", .leader_id = "n2", .term = Term(5)});
+  view.Observe(1, {.node_id = "n2", .leader_id = "", .term = Term(5)});
+  EXPECT_EQ(view.Leader(), std::nullopt) << "n2 says that it does not lead";
+  view.Observe(1, {.node_id = "n2", .leader_id = "n2", .term = Term(5)});
+  EXPECT_EQ(view.Leader(), 1u);
+  view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(5)});
+  EXPECT_EQ(view.Leader(), 0u) << "n1's own word is newer than n2's";
+}
+
 TEST(ClusterViewTest, AHintNamesANodeThatWasUnknown) {
   ClusterView view({"a:1"});
   view.Observe(0, {.node_id = "n1", .term = Term(2)});
