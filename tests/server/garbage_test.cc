@@ -217,7 +217,9 @@ TEST_F(GarbageTest, ScansThatNobodyReads) {
     RawNode::Prepare(&context, kCallTimeout);
     const auto reader = node().kv().Scan(&context, request);
     v1::ScanResponse response;
-    if (round % 2 == 0) EXPECT_TRUE(reader->Read(&response));
+    if (round % 2 == 0) {
+      EXPECT_TRUE(reader->Read(&response));
+    }
     context.TryCancel();
     reader->Finish();
   }

@@ -121,7 +121,7 @@ TEST_F(DataDirectoryTest, AnUnwritableDirectoryIsRefused) {
   if (self == 0) {
     ASSERT_EQ(::seteuid(self), 0);
   }
-  EXPECT_TRUE(Contains(refusal, "not writable")) << refusal;
+  EXPECT_TRUE(Contains(refusal, "Permission denied")) << refusal;
 }
 
 TEST_F(DataDirectoryTest, LeftoversAreRemoved) {
