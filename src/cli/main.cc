@@ -68,6 +68,15 @@ int Main(int argc, char** argv) {
   AddCompletion(&app, &globals);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    const std::vector<std::string> rest = app.remaining();
+    if (rest.empty()) {
+      app.exit(error);
+      return kExitUsage;
+    }
+    std::fprintf(stderr, "skein: unknown command '%s'\nRun with --help for the commands.\n",
+                 rest.front().c_str());
+    return kExitUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }

@@ -62,6 +62,10 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
   }
 }
 
+TEST(CliUsageTest, AnUnknownCommandIsNamed) {
+  EXPECT_NE(Skein("nonsense --hex").output.find("unknown command 'nonsense'"), std::string::npos);
+}
+
 TEST(CliUsageTest, HelpHasAnExampleForEveryCommand) {
   for (const char* command : {"", "put", "get", "del", "scan", "status", "lag", "bench",
                               "bench put", "bench get", "bench mixed", "completion"}) {
