@@ -9,6 +9,7 @@ import os
 import re
 
 SHOWN_DIRECTORY = '/src/skein/.skein'
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # where commands run
 SHOWN_BINARIES = 'build/release/bin'
 SHOWN_BASE_PORT = 7411
 NODES = 3
@@ -105,7 +106,7 @@ class Translation:
         out = []
         for line in lines:
             line = line.replace(self.directory, SHOWN_DIRECTORY)
-            for place in (self.binaries, './' + os.path.relpath(self.binaries)):
+            for place in (self.binaries, './' + os.path.relpath(self.binaries, ROOT)):
                 line = line.replace(f'{place}/skein', f'./{SHOWN_BINARIES}/skein')
             # Said only because the ports are not the usual ones.
             line = line.replace(f'skein --endpoints {self._port(self.base_port, 1)} ', 'skein ')
