@@ -82,6 +82,21 @@ TEST(Core, IgnoresStrangers) {
   EXPECT_TRUE(core.TakeReady().empty());
 }
 
+// R16: a stamp that this process cannot have sent is of another boot's clock, and proves nothing.
+TEST(Core, TakesBackOnlyStampsOfItsOwnClock) {
+  Core core = Follower({}, Index(0));
+  const auto hear = [&core](uint64_t stamp_us, uint64_t now_us) {
+    core.Step(Received{Message{NodeId(1), NodeId(2), Term(1),
+                               HeartbeatMessage{.round = 1, .fresh_stamp_us = stamp_us}},
+                       now_us});
+    return core.fresh_stamp_us();
+  };
+  EXPECT_EQ(hear(0, 1000), 0u);
+  EXPECT_EQ(hear(300'000, 2000), 0u) << "from the future";
+  EXPECT_EQ(hear(999, 3000), 0u) << "from before this process heard anything";
+  EXPECT_EQ(hear(1500, 4000), 1500u);
+}
+
 TEST(Core, StopsWhenTheStoreFails) {
   Core core = Follower({}, Index(0));
   core.Step(StorageFailed{absl::InternalError("log/000001.log: I/O error")});
