@@ -103,7 +103,7 @@ std::optional<size_t> ClusterView::ObserveLeaderHint(std::string_view id, std::s
 void ClusterView::MarkDown(size_t slot) {
   NodeBelief& node = nodes_[slot];
   node.up = false;
-  if (node.advertised.empty()) return;
+  if (!discover_ || node.advertised.empty()) return;
   node.address = node.address == node.advertised ? node.given : node.advertised;
 }
 

@@ -54,7 +54,7 @@ struct NodeReport {
 
 class ClusterView {
  public:
-  // Without `discover`, no node is added to the endpoints.
+  // Without `discover`, no node is added to the endpoints, and none is looked for elsewhere.
   explicit ClusterView(const std::vector<std::string>& endpoints, bool discover = true);
 
   size_t size() const { return nodes_.size(); }

@@ -1,12 +1,15 @@
-// Checksums of everything that Skein writes to disk or chains together: XXH3, 64 bits.
+// Checksums of everything that Skein writes to disk, chains together or ships: XXH3, 64 bits.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace skein {
 
 uint64_t Checksum64(std::string_view bytes);
+// Of the pieces, as if they were one.
+uint64_t Checksum64(std::span<const std::string_view> pieces);
 
 // The chain hash of an entry: over its predecessor's chain hash and its own checksum.
 uint64_t ChainHash(uint64_t previous_chain, uint64_t checksum);

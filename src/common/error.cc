@@ -82,4 +82,9 @@ std::string MessageOf(const absl::Status& status) {
   return std::string(status.message().data(), status.message().size());
 }
 
+std::string MessageAndHintOf(const absl::Status& status) {
+  const std::string hint = DetailOf(status).hint;
+  return hint.empty() ? MessageOf(status) : MessageOf(status) + ". " + hint;
+}
+
 }  // namespace skein

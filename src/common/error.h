@@ -51,4 +51,7 @@ absl::Status InvalidField(const std::string& message);
 // The message of a status as a std::string.
 std::string MessageOf(const absl::Status& status);
 
+// The same for an operator: with the hint that says what to do, if there is one.
+std::string MessageAndHintOf(const absl::Status& status);
+
 }  // namespace skein

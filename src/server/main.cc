@@ -116,7 +116,7 @@ sigset_t BlockStopSignals() {
 }
 
 int Fail(const absl::Status& status, int code) {
-  std::fprintf(stderr, "skeind: %s\n", MessageOf(status).c_str());
+  std::fprintf(stderr, "skeind: %s\n", MessageAndHintOf(status).c_str());
   return code;
 }
 
@@ -163,7 +163,7 @@ int Run(int argc, char** argv) {
   pthread_kill(signal_thread.native_handle(), SIGUSR1);
   signal_thread.join();
   if (!reason.ok()) {
-    (*logger)->Event(LogLevel::kError, "fatal", {{"text", MessageOf(reason)}});
+    (*logger)->Event(LogLevel::kError, "fatal", {{"text", MessageAndHintOf(reason)}});
   }
   (*node)->Stop();
   return reason.ok() ? 0 : kExitFailed;

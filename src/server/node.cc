@@ -23,6 +23,7 @@
 #include "server/stage_trace.h"
 #include "server/version.h"
 #include "storage/data_directory.h"
+#include "storage/disk_space.h"
 #include "storage/kv_state_machine.h"
 #include "storage/rocks_log_store.h"
 
@@ -80,6 +81,7 @@ class Node::Impl final : private Observer {
 
  private:
   absl::Status OpenStorage(LogRecovery* recovery);
+  absl::Status CheckComplete(const LogRecovery& recovery) const;
   absl::Status Listen();
   void AfterPerform(Replica& replica);
   void WatchDisk();
@@ -147,6 +149,9 @@ absl::Status Node::Impl::OpenStorage(LogRecovery* recovery) {
   auto state = KvStateMachine::Open(options_.storage, options_.data_directory);
   if (!state.ok()) return state.status();
   state_ = std::move(*state);
+  state_->SetDamageListener([this](const absl::Status& damage) {
+    logger_->Event(LogLevel::kError, "state_damaged", {{"text", MessageAndHintOf(damage)}});
+  });
   if (state_->Recovered().at.index < recovery->base.point.at.index) {
     return absl::DataLossError(fmt::format(
         "{}/state ends at index {}, but the log begins only after index {}: the state was damaged "
@@ -154,6 +159,8 @@ absl::Status Node::Impl::OpenStorage(LogRecovery* recovery) {
         options_.data_directory, state_->Recovered().at.index.value(),
         recovery->base.point.at.index.value()));
   }
+  const absl::Status complete = CheckComplete(*recovery);
+  if (!complete.ok()) return complete;
   logger_->Event(LogLevel::kInfo, "recovered",
                  {{"term", std::to_string(recovery->hard_state.term.value())},
                   {"first_index", std::to_string(log_store_->FirstIndex().value())},
@@ -162,6 +169,23 @@ absl::Status Node::Impl::OpenStorage(LogRecovery* recovery) {
                   {"applied_index", std::to_string(state_->Recovered().at.index.value())},
                   {"applied_revision", std::to_string(state_->Recovered().revision.value())}});
   return absl::OkStatus();
+}
+
+// What the log has lost of its end comes back from the leader, if there can be another one.
+absl::Status Node::Impl::CheckComplete(const LogRecovery& recovery) const {
+  const Index owed = std::max(recovery.acknowledged, state_->Recovered().at.index);
+  if (recovery.last.at.index >= owed) return absl::OkStatus();
+  const std::string text =
+      fmt::format("log {}/log is damaged: it ends at index {}, but this node has acknowledged {}",
+                  options_.data_directory, recovery.last.at.index.value(), owed.value());
+  if (members_.VoterCount() > 1) {
+    logger_->Event(LogLevel::kWarning, "log_damaged", {{"text", text}});
+    return absl::OkStatus();
+  }
+  return MakeError(absl::StatusCode::kDataLoss, text,
+                   {.reason = ErrorReason::kDamagedData,
+                    .hint = "No other node holds the missing entries: restore the data directory "
+                            "from a copy, or begin with a new, empty one."});
 }
 
 absl::Status Node::Impl::Start() {
@@ -265,13 +289,12 @@ void Node::Impl::OnRoleChange(const RoleChange& change) {
 void Node::Impl::WatchDisk() {
   absl::MutexLock lock(&mu_);
   while (!stop_requested_) {
-    std::error_code error;
-    const auto space = std::filesystem::space(options_.data_directory, error);
-    const bool full = !error && space.available < options_.disk_reserve_bytes;
+    const auto available = FreeBytes(options_.storage, options_.data_directory);
+    const bool full = available.ok() && *available < options_.disk_reserve_bytes;
     if (view_.disk_reserve_reached.exchange(full) != full) {
       logger_->Event(full ? LogLevel::kWarning : LogLevel::kInfo,
                      full ? "disk_reserve_reached" : "disk_reserve_free",
-                     {{"available_bytes", std::to_string(space.available)},
+                     {{"available_bytes", std::to_string(available.value_or(0))},
                       {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
     }
     mu_.AwaitWithTimeout(absl::Condition(&stop_requested_), absl::Milliseconds(500));

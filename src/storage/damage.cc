@@ -1,22 +1,23 @@
 #include "storage/damage.h"
 
+#include "absl/strings/str_replace.h"
 #include "common/error.h"
 #include "rocksdb/status.h"
 
 namespace skein {
 
-absl::Status DamagedData(const std::string& message) {
-  return MakeError(
-      absl::StatusCode::kDataLoss, message,
-      {.reason = ErrorReason::kDamagedData,
-       .hint = "The other nodes hold the data: remove this node from the cluster, move "
-               "its data directory away, and add it again."});
+absl::Status DamagedData(const std::string& message, const std::string& hint) {
+  return MakeError(absl::StatusCode::kDataLoss, message,
+                   {.reason = ErrorReason::kDamagedData, .hint = hint});
 }
 
-absl::Status FromRocksStatus(const rocksdb::Status& status, const std::string& what) {
+absl::Status FromRocksStatus(const rocksdb::Status& status, const std::string& what,
+                             const std::string& hint) {
   if (status.ok()) return absl::OkStatus();
-  const std::string message = what + ": " + status.ToString();
-  if (status.IsCorruption()) return DamagedData(message);
+  // Of a missing table file RocksDB names the one that it tried last, with the ending of long ago.
+  const std::string message =
+      absl::StrReplaceAll(what + ": " + status.ToString(), {{".ldb:", ".sst:"}});
+  if (status.IsCorruption() || status.IsPathNotFound()) return DamagedData(message, hint);
   if (status.IsNoSpace()) return absl::Status(absl::StatusCode::kResourceExhausted, message);
   if (status.IsShutdownInProgress()) return absl::Status(absl::StatusCode::kUnavailable, message);
   return absl::Status(absl::StatusCode::kInternal, message);

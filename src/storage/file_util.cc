@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -97,10 +96,12 @@ absl::Status MakeDirectory(const std::string& path) {
   return SyncDirectory(ParentOf(path));
 }
 
-uint64_t FreeBytes(const std::string& directory) {
-  struct statvfs info;
-  if (::statvfs(directory.c_str(), &info) != 0) return 0;
-  return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+bool HasFilesEndingIn(const std::string& directory, std::string_view suffix) {
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator(directory, ignored)) {
+    if (file.path().filename().string().ends_with(suffix)) return true;
+  }
+  return false;
 }
 
 }  // namespace skein

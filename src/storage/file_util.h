@@ -1,7 +1,6 @@
 // Small files, outside RocksDB. Every error names the file. Thread-safe.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -29,8 +28,7 @@ absl::Status SyncDirectory(const std::string& path);
 // Mode 0700; fine if it exists. Its entry in the parent is durable when it returns.
 absl::Status MakeDirectory(const std::string& path);
 
-// What an unprivileged process could still write to the file system of `directory`; 0 if that
-// cannot be told.
-uint64_t FreeBytes(const std::string& directory);
+// Whether the directory holds a file whose name ends so.
+bool HasFilesEndingIn(const std::string& directory, std::string_view suffix);
 
 }  // namespace skein

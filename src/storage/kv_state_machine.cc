@@ -111,6 +111,9 @@ absl::StatusOr<std::unique_ptr<KvStateMachine>> KvStateMachine::Open(
 void KvStateMachine::SetAppliedListener(std::function<void(Index, Revision)> listener) {
   worker_->SetAppliedListener(std::move(listener));
 }
+void KvStateMachine::SetDamageListener(std::function<void(const absl::Status&)> listener) {
+  database_->SetDamageListener(std::move(listener));
+}
 LogPoint KvStateMachine::Recovered() const { return database_->recovered(); }
 void KvStateMachine::Start(EventSink* sink) { worker_->Start(sink); }
 void KvStateMachine::Apply(std::vector<EntryPtr> entries) { worker_->Apply(std::move(entries)); }

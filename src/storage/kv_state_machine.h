@@ -56,6 +56,10 @@ class KvStateMachine final : public StateMachine {
   // Applied is posted. Must not block.
   void SetAppliedListener(std::function<void(Index, Revision)> listener);
 
+  // Before anybody reads. Called once, on the thread of the reader that meets the first damage.
+  // Must not block.
+  void SetDamageListener(std::function<void(const absl::Status&)> listener);
+
   LogPoint Recovered() const override;
   void Start(EventSink* sink) override;
   void Apply(std::vector<EntryPtr> entries) override;

@@ -12,6 +12,16 @@
 namespace skein {
 namespace {
 
+// A node whose storage failed stops; RocksDB must not mend itself behind its back (R7), which it
+// does by default once a full disk has room again.
+class NoRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status /*error*/,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
+
 rocksdb::Options CommonOptions(const StorageOptions& options) {
   rocksdb::Options out;
   if (options.env != nullptr) out.env = options.env;
@@ -29,6 +39,7 @@ rocksdb::Options CommonOptions(const StorageOptions& options) {
   out.avoid_flush_during_shutdown = true;
   // After a failed write or sync the node stops. RocksDB must not go on by itself (R7).
   out.max_bgerror_resume_count = 0;
+  out.listeners.push_back(std::make_shared<NoRecovery>());
   out.paranoid_checks = true;
   // Syncs table files as they are written, so that the kernel does not push out 64 MiB at once just
   // when the log wants its sync.

@@ -33,21 +33,22 @@ void FlushListener::OnFlushCompleted(rocksdb::DB* /*db*/, const rocksdb::FlushJo
   if (durable.has_value() && callback_ != nullptr) callback_(*durable);
 }
 
-// A node whose storage failed stops; RocksDB must not mend itself behind its back (R7).
-void FlushListener::OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/,
-                                         rocksdb::Status /*error*/, bool* auto_recovery) {
-  *auto_recovery = false;
-}
-
 absl::StatusOr<std::unique_ptr<KvStateMachine::Database>> KvStateMachine::Database::Open(
     const StorageOptions& options, const std::string& data_directory) {
   std::unique_ptr<Database> state(new Database(data_directory + "/state"));
   absl::Status status = MakeDirectory(state->directory_);
   if (!status.ok()) return status;
+  // RocksDB would begin anew, and remove what it does not know.
+  if (!FileExists(state->directory_ + "/CURRENT") && HasFilesEndingIn(state->directory_, ".sst")) {
+    return state->Damaged("has lost its file CURRENT");
+  }
   const rocksdb::Options db_options = StateDatabaseOptions(options, state->flushes_);
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(db_options, state->directory_, &db);
-  if (!opened.ok()) return FromRocksStatus(opened, "cannot open the state " + state->directory_);
+  if (!opened.ok()) {
+    return FromRocksStatus(opened, "cannot open the state " + state->directory_,
+                           state->RebuildHint());
+  }
   state->db_.reset(db);
   status = state->Recover();
   if (!status.ok()) return status;
@@ -64,18 +65,18 @@ absl::Status KvStateMachine::Database::Recover() {
     it->SeekToFirst();
     if (!it->status().ok()) return ReadFailure(it->status());
     if (!it->Valid()) return absl::OkStatus();
-    return DamagedData("state " + directory_ + " holds data but not its applied position");
+    return Damaged("holds data but not its applied position");
   }
   if (!status.ok()) return ReadFailure(status);
   const std::optional<std::string_view> payload = OpenRecord(value);
   if (!payload.has_value()) {
-    return DamagedData("state " + directory_ + " has a damaged applied position");
+    return Damaged("has a damaged applied position");
   }
   Decoder decoder(*payload);
   recovered_ = TakeLogPoint(&decoder);
   cluster_time_ms_ = decoder.Fixed64();
   if (!decoder.ok() || !decoder.empty()) {
-    return DamagedData("state " + directory_ + " has a malformed applied position");
+    return Damaged("has a malformed applied position");
   }
   last_ = recovered_;
   applied_index_ = last_.at.index.value();
@@ -130,7 +131,9 @@ absl::StatusOr<Applied> KvStateMachine::Database::Apply(const std::vector<EntryP
   rocksdb::WriteOptions no_log;
   no_log.disableWAL = true;
   const rocksdb::Status written = db_->Write(no_log, &batch_);
-  if (!written.ok()) return FromRocksStatus(written, "cannot write to the state " + directory_);
+  if (!written.ok()) {
+    return FromRocksStatus(written, "cannot write to the state " + directory_, RebuildHint());
+  }
   flushes_->Record(db_->GetLatestSequenceNumber(), point.at.index);
   last_ = point;
   cluster_time_ms_ = cluster_time_ms;
@@ -195,7 +198,25 @@ absl::StatusOr<bool> KvStateMachine::Database::Exists(std::string_view key) cons
 }
 
 absl::Status KvStateMachine::Database::ReadFailure(const rocksdb::Status& status) const {
-  return FromRocksStatus(status, "cannot read the state " + directory_);
+  return Noticed(FromRocksStatus(status, "cannot read the state " + directory_, RebuildHint()));
+}
+
+absl::Status KvStateMachine::Database::Damaged(const std::string& what) const {
+  return Noticed(DamagedData("state " + directory_ + " " + what, RebuildHint()));
+}
+
+std::string KvStateMachine::Database::RebuildHint() const {
+  return "Stop this node, move " + directory_ +
+         " away and start it again: it makes its state anew from the log. If the log no longer "
+         "reaches back to the beginning, it will say so; then remove the node from the cluster, "
+         "move its data directory away, and add it again.";
+}
+
+absl::Status KvStateMachine::Database::Noticed(absl::Status status) const {
+  if (absl::IsDataLoss(status) && damage_listener_ != nullptr && !damage_noticed_.exchange(true)) {
+    damage_listener_(status);
+  }
+  return status;
 }
 
 absl::Status KvStateMachine::Database::Flush() {

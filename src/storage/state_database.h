@@ -35,8 +35,6 @@ class FlushListener final : public rocksdb::EventListener {
   void SetCallback(std::function<void(Index)> callback);
 
   void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
-  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason, rocksdb::Status error,
-                            bool* auto_recovery) override;
 
  private:
   absl::Mutex mu_;
@@ -61,6 +59,10 @@ class KvStateMachine::Database {
   absl::StatusOr<Applied> Apply(const std::vector<EntryPtr>& entries);
 
   void SetDurableCallback(std::function<void(Index)> callback);
+  // Before any reader comes.
+  void SetDamageListener(std::function<void(const absl::Status&)> listener) {
+    damage_listener_ = std::move(listener);
+  }
 
   absl::StatusOr<std::optional<VersionedValue>> Get(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<VersionedValue>>> MultiGet(
@@ -86,11 +88,17 @@ class KvStateMachine::Database {
   absl::StatusOr<bool> Exists(std::string_view key) const;
   absl::StatusOr<VersionedValue> DecodeValue(std::string_view stored) const;
   absl::Status ReadFailure(const rocksdb::Status& status) const;
+  absl::Status Damaged(const std::string& what) const;
+  std::string RebuildHint() const;
+  // Tells the listener of the first damage; returns the status.
+  absl::Status Noticed(absl::Status status) const;
 
   const std::string directory_;
   const std::shared_ptr<FlushListener> flushes_ = std::make_shared<FlushListener>();
   std::unique_ptr<rocksdb::DB> db_;
   LogPoint recovered_;
+  std::function<void(const absl::Status&)> damage_listener_;
+  mutable std::atomic<bool> damage_noticed_{false};
 
   // Owned by the applying thread.
   LogPoint last_;

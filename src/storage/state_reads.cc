@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "common/checksum.h"
-#include "storage/damage.h"
 #include "storage/record.h"
 #include "storage/state_database.h"
 #include "storage/state_keys.h"
@@ -67,15 +66,11 @@ bool IsWellFormed(std::string_view stored) {
   return stored.size() >= kValueHeaderBytes && stored[0] == '\0';
 }
 
-absl::Status MalformedValue(const std::string& directory) {
-  return DamagedData("state " + directory + " holds a malformed value");
-}
-
 }  // namespace
 
 absl::StatusOr<VersionedValue> KvStateMachine::Database::DecodeValue(
     std::string_view stored) const {
-  if (!IsWellFormed(stored)) return MalformedValue(directory_);
+  if (!IsWellFormed(stored)) return Damaged("holds a malformed value");
   return VersionedValue{std::string(stored.substr(kValueHeaderBytes)),
                         Revision(DecodeFixed64(stored.data() + 1))};
 }
@@ -133,7 +128,7 @@ absl::StatusOr<uint64_t> KvStateMachine::Database::Scan(
   for (spec.reverse ? it->SeekToLast() : it->SeekToFirst(); it->Valid();
        spec.reverse ? it->Prev() : it->Next()) {
     const std::string_view stored = View(it->value());
-    if (!IsWellFormed(stored)) return MalformedValue(directory_);
+    if (!IsWellFormed(stored)) return Damaged("holds a malformed value");
     KeyValueView pair{.key = View(it->key()).substr(1),
                       .version = Revision(DecodeFixed64(stored.data() + 1))};
     if (!spec.keys_only) pair.value = stored.substr(kValueHeaderBytes);
@@ -152,7 +147,7 @@ absl::StatusOr<uint64_t> KvStateMachine::Database::Digest() const {
     std::string_view value = View(it->value());
     if (key == kMetaKey) {
       const std::optional<std::string_view> payload = OpenRecord(value);
-      if (!payload.has_value()) return DamagedData("state " + directory_ + " is damaged");
+      if (!payload.has_value()) return Damaged("has a damaged applied position");
       Decoder decoder(*payload);
       digest = ChainHash(digest, TakeLogPoint(&decoder).revision.value());
       continue;

@@ -26,6 +26,18 @@ TEST(ClusterViewTest, WithoutDiscoveryNoNodeIsAdded) {
   EXPECT_EQ(view.node(0).advertised, "a:1") << "what is told of the endpoints themselves counts";
 }
 
+TEST(ClusterViewTest, WithoutDiscoveryANodeIsTriedOnlyWhereItWasNamed) {
+  for (const bool discover : {true, false}) {
+    ClusterView view({"a:1"}, discover);
+    view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(3)});
+    view.ObserveMembers({{"n1", "inside:1"}});
+    view.MarkDown(0);
+    EXPECT_EQ(view.node(0).address, discover ? "inside:1" : "a:1");
+    view.MarkDown(0);
+    EXPECT_EQ(view.node(0).address, "a:1");
+  }
+}
+
 TEST(ClusterViewTest, TheNewestTermWins) {
   ClusterView view({"a:1", "a:2"});
   view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(5)});

@@ -1,8 +1,8 @@
-// What every LogStore must keep, as a suite over a World: one node's disk, on which stores are
-// opened one after the other. Instantiate it with INSTANTIATE_TYPED_TEST_SUITE_P. A World has
+// What every LogStore must keep, as a suite over a World (see world.h), on which stores are opened
+// one after the other. Instantiate it with INSTANTIATE_TYPED_TEST_SUITE_P. Beside its faults a
+// World has
 //
 //   absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const Membership& initial);
-//   void LosePower();  // with a store open: what is not durable is gone. Then close it, open anew.
 //   bool WaitUntil(const EventLog& log, const std::function<bool(const std::vector<Event>&)>&
 //   done);
 #pragma once
@@ -14,6 +14,7 @@
 
 #include "gtest/gtest.h"
 #include "replication/log_store.h"
+#include "tests/contract/world.h"
 #include "tests/support/storage_entries.h"
 #include "tests/support/storage_event_log.h"
 
@@ -49,6 +50,37 @@ class LogStoreContract : public testing::Test {
   // With the hard state that a log with entries must have.
   uint64_t AppendInTerm(Term term, std::vector<EntryPtr> entries) {
     return Write({.hard_state = HardState{.term = term}, .entries = std::move(entries)});
+  }
+
+  void AwaitFailure() {
+    ASSERT_TRUE(world_.WaitUntil(*events_, [](const std::vector<Event>& events) {
+      return !EventLog::AllOf<StorageFailed>(events).empty();
+    }));
+  }
+  // After a failure: closes the store and expects that nothing has completed since.
+  void ExpectNothingAfterTheFailure() {
+    // Whatever may be asked of it.
+    Append(chain_.Puts(Term(1), 1));
+    store_->Read({.id = 78, .first = Index(1), .bytes_max = 1});
+    store_->Trim(Index(1));
+    store_.reset();  // what would complete has completed
+    EXPECT_EQ(events_->template All<StorageFailed>().size(), 1u);
+    EXPECT_TRUE(std::holds_alternative<StorageFailed>(events_->events().back()));
+  }
+  // After the store was closed: a new one has all entries of `written` up to what was persisted,
+  // and none that differs.
+  LogRecovery ExpectPersistedSurvived(const std::vector<LogPoint>& written, Index persisted) {
+    const LogRecovery recovery = Open();
+    const Index last = recovery.last.at.index;
+    EXPECT_GE(last, persisted);
+    EXPECT_LE(last.value(), written.size());
+    EXPECT_LE(recovery.acknowledged, last);
+    if (last.value() > written.size() || last == Index(0)) return recovery;
+    EXPECT_EQ(recovery.last, written[last.value() - 1]);
+    EXPECT_EQ(
+        PointsOf(Read(Index(1), size_t{1} << 30)),
+        std::vector<LogPoint>(written.begin(), written.begin() + static_cast<long>(last.value())));
+    return recovery;
   }
 
   uint64_t LastPersisted() const {
@@ -157,6 +189,7 @@ TYPED_TEST_P(LogStoreContract, CompletionsComeInOrder) {
 }
 
 TYPED_TEST_P(LogStoreContract, LossOfPowerLeavesAPrefixWithAllThatWasPersisted) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
   this->Open();
   std::vector<LogPoint> points;
   std::vector<Index> last_of_write = {Index(0)};
@@ -202,6 +235,7 @@ TYPED_TEST_P(LogStoreContract, TruncationAndReplacementAreOneWrite) {
 }
 
 TYPED_TEST_P(LogStoreContract, TruncationAloneShortensTheLog) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
   this->Open();
   const std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 10);
   this->AwaitPersisted(this->AppendInTerm(Term(1), entries));
@@ -262,6 +296,7 @@ TYPED_TEST_P(LogStoreContract, TrimMovesTheBaseAndNothingAboveIt) {
 }
 
 TYPED_TEST_P(LogStoreContract, ALogThatIsTrimmedWholeGoesOn) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
   this->Open();
   const std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 3);
   this->AwaitPersisted(this->AppendInTerm(Term(1), entries));
@@ -275,13 +310,119 @@ TYPED_TEST_P(LogStoreContract, ALogThatIsTrimmedWholeGoesOn) {
   EXPECT_EQ(PointsOf(recovery.tail), PointsOf(more));
 }
 
-REGISTER_TYPED_TEST_SUITE_P(LogStoreContract, ANewLogIsEmptyAndHasTheInitialMembership,
-                            WhatWasPersistedSurvivesARestart, AVoteWithoutEntriesSurvivesARestart,
-                            TheTailBeginsAfterTheKnownCommit, CompletionsComeInOrder,
-                            LossOfPowerLeavesAPrefixWithAllThatWasPersisted,
-                            TruncationAndReplacementAreOneWrite, TruncationAloneShortensTheLog,
-                            AReadSeesEveryWriteIssuedBefore, AReadStopsAtItsLimitButHasTwoEntries,
-                            AReadIssuedBeforeATruncationSeesWhatIsCut,
-                            TrimMovesTheBaseAndNothingAboveIt, ALogThatIsTrimmedWholeGoesOn);
+TYPED_TEST_P(LogStoreContract, ATornTailIsCutAndNothingElse) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
+  std::vector<LogPoint> points;
+  this->Open();
+  this->AwaitPersisted(this->AppendInTerm(Term(1), {}));
+  // Each time some entries are durable and more are on their way.
+  for (const TornTail& tail :
+       {TornTail{}, TornTail{.sound_bytes = 1}, TornTail{.sound_bytes = 777},
+        TornTail{.garbage_bytes = 3}, TornTail{.sound_bytes = 400, .garbage_bytes = 5000},
+        TornTail{.sound_bytes = 6000, .garbage_bytes = 200}}) {
+    Index persisted;
+    for (int i = 0; i < 20; ++i) {
+      const std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 1, 600);
+      points.push_back(entries.back()->point());
+      const uint64_t id = this->Append(entries);
+      if (i != 10) continue;
+      this->AwaitPersisted(id);
+      persisted = entries.back()->index();
+    }
+    this->world_.LosePower(tail);
+    const LogRecovery recovery = this->ExpectPersistedSurvived(points, persisted);
+    // And the log goes on from where it ends.
+    points.resize(recovery.last.at.index.value());
+    this->chain_ = EntryChain(recovery.last);
+  }
+}
+
+TYPED_TEST_P(LogStoreContract, AfterAFailedSyncNothingCompletes) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanFailSyncs);
+  this->Open();
+  std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 3);
+  this->AwaitPersisted(this->AppendInTerm(Term(1), entries));
+  this->world_.FailSyncs();
+  const uint64_t persisted = this->LastPersisted();
+  entries = this->chain_.Puts(Term(1), 3);
+  this->Append({entries[0]});
+  this->Append({entries[1], entries[2]});
+  this->AwaitFailure();
+  EXPECT_EQ(this->LastPersisted(), persisted);
+  this->ExpectNothingAfterTheFailure();
+  EXPECT_GE(this->Open().last.at.index, Index(3));
+}
+
+TYPED_TEST_P(LogStoreContract, AHungSyncDelaysAndLosesNothing) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanHang);
+  this->Open();
+  std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 3);
+  this->AwaitPersisted(this->AppendInTerm(Term(1), entries));
+  this->world_.HangSyncs();
+  uint64_t last = 0;
+  for (int i = 0; i < 50; ++i) {
+    entries.push_back(this->chain_.Puts(Term(1), 1).front());
+    last = this->Append({entries.back()});
+  }
+  ASSERT_TRUE(this->world_.AwaitHang());
+  EXPECT_EQ(this->LastPersisted(), 1u);
+  this->world_.ReleaseSyncs();
+  this->AwaitPersisted(last);
+  uint64_t previous = 0;
+  for (const Persisted& persisted : this->events_->template All<Persisted>()) {
+    EXPECT_GT(persisted.id, previous);
+    previous = persisted.id;
+  }
+  EXPECT_TRUE(this->events_->template All<StorageFailed>().empty());
+  this->ExpectPersistedSurvived(PointsOf(entries), entries.back()->index());
+}
+
+TYPED_TEST_P(LogStoreContract, WhatHungWhenThePowerWentWasNeverPersisted) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanHang && TypeParam::kCanLosePower);
+  this->Open();
+  const std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 3);
+  this->AwaitPersisted(this->AppendInTerm(Term(1), entries));
+  this->world_.HangSyncs();
+  this->Append(this->chain_.Puts(Term(1), 5));
+  ASSERT_TRUE(this->world_.AwaitHang());
+  this->world_.LosePower();
+  this->store_.reset();
+  EXPECT_EQ(this->LastPersisted(), 1u);
+  this->ExpectPersistedSurvived(PointsOf(entries), Index(3));
+}
+
+TYPED_TEST_P(LogStoreContract, AFullDiskStopsItAndLosesNothingAcknowledged) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanRunFull);
+  this->Open();
+  std::vector<LogPoint> points;
+  std::vector<Index> last_of_write = {Index(0), Index(0)};
+  this->AwaitPersisted(this->AppendInTerm(Term(1), {}));
+  this->world_.SetFreeBytes(30'000);
+  for (int i = 0; i < 100; ++i) {
+    const std::vector<EntryPtr> entries = this->chain_.Puts(Term(1), 1, 900);
+    points.push_back(entries.back()->point());
+    last_of_write.push_back(entries.back()->index());
+    this->Append(entries);
+  }
+  this->AwaitFailure();
+  const uint64_t persisted = this->LastPersisted();
+  this->world_.SetFreeBytes(std::nullopt);  // too late for this store (R7)
+  this->ExpectNothingAfterTheFailure();
+  const LogRecovery recovery = this->ExpectPersistedSurvived(points, last_of_write.at(persisted));
+  this->chain_ = EntryChain(recovery.last);
+  const std::vector<EntryPtr> more = this->chain_.Puts(Term(1), 3);
+  this->AwaitPersisted(this->Append(more));
+  EXPECT_EQ(this->Open().last, this->chain_.last());
+}
+
+REGISTER_TYPED_TEST_SUITE_P(
+    LogStoreContract, ANewLogIsEmptyAndHasTheInitialMembership, WhatWasPersistedSurvivesARestart,
+    AVoteWithoutEntriesSurvivesARestart, TheTailBeginsAfterTheKnownCommit, CompletionsComeInOrder,
+    LossOfPowerLeavesAPrefixWithAllThatWasPersisted, TruncationAndReplacementAreOneWrite,
+    TruncationAloneShortensTheLog, AReadSeesEveryWriteIssuedBefore,
+    AReadStopsAtItsLimitButHasTwoEntries, AReadIssuedBeforeATruncationSeesWhatIsCut,
+    TrimMovesTheBaseAndNothingAboveIt, ALogThatIsTrimmedWholeGoesOn, ATornTailIsCutAndNothingElse,
+    AfterAFailedSyncNothingCompletes, AHungSyncDelaysAndLosesNothing,
+    WhatHungWhenThePowerWentWasNeverPersisted, AFullDiskStopsItAndLosesNothingAcknowledged);
 
 }  // namespace skein

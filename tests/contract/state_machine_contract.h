@@ -1,10 +1,10 @@
-// What every StateMachine must keep, as a suite over a World: one node's disk. A World has
+// What every StateMachine must keep, as a suite over a World (see world.h). Beside its faults a
+// World has
 //
 //   absl::StatusOr<std::unique_ptr<StateMachine>> OpenState();
 //   std::optional<std::string> Get(StateMachine& state, const std::string& key);
 //   uint64_t Digest(StateMachine& state);
-//   void MakeDurable(StateMachine& state);  // asks for it; StateDurable tells
-//   void LosePower();  // with a state open: what is not durable is gone. Then close it, open anew.
+//   bool MakeDurable(StateMachine& state);  // asks for it; false: refused. StateDurable tells
 //   bool WaitUntil(const EventLog& log, const std::function<bool(const std::vector<Event>&)>&
 //   done);
 #pragma once
@@ -17,6 +17,7 @@
 
 #include "gtest/gtest.h"
 #include "replication/state_machine.h"
+#include "tests/contract/world.h"
 #include "tests/support/storage_entries.h"
 #include "tests/support/storage_event_log.h"
 
@@ -47,6 +48,45 @@ class StateMachineContract : public testing::Test {
     }));
     const auto failures = events_->template All<StorageFailed>();
     return failures.empty() ? absl::OkStatus() : failures.front().status;
+  }
+  // Some of the history is durable, the rest is applied; then the disk breaks by `fault`. Expects
+  // that the state stops, and can be brought back from what is left and the log.
+  template <typename Fault, typename Repair>
+  void ExpectFailureIsFinalAndRepairable(Fault fault, Repair repair) {
+    Open();
+    const std::vector<EntryPtr> entries = History();
+    state_->Apply({entries.begin(), entries.begin() + 100});
+    AwaitApplied(Index(100));
+    ASSERT_TRUE(world_.MakeDurable(*state_));
+    state_->Apply({entries.begin() + 100, entries.begin() + 150});
+    AwaitApplied(Index(150));
+    fault();
+    (void)world_.MakeDurable(*state_);
+    state_->Apply({entries.begin() + 150, entries.end()});
+    EXPECT_FALSE(AwaitFailure().ok());
+    const size_t applied = events_->template All<Applied>().size();
+    repair();  // too late for this state
+    state_->Apply({chain_.NoOp(Term(1))});
+    state_.reset();
+    EXPECT_EQ(events_->template All<StorageFailed>().size(), 1u);
+    EXPECT_EQ(events_->template All<Applied>().size(), applied);
+    const LogPoint recovered = Open();
+    ASSERT_GE(recovered.at.index, Index(100));
+    ASSERT_LE(recovered.at.index.value(), entries.size());
+    EXPECT_EQ(recovered, entries[recovered.at.index.value() - 1]->point());
+    state_->Apply({entries.begin() + static_cast<long>(recovered.at.index.value()), entries.end()});
+    AwaitApplied(entries.back()->index());
+    World other_world;
+    EventLog other_events;
+    auto other = other_world.OpenState();
+    ASSERT_TRUE(other.ok());
+    (*other)->Start(&other_events);
+    (*other)->Apply(entries);
+    ASSERT_TRUE(other_world.WaitUntil(other_events, [&](const std::vector<Event>& events) {
+      const auto all = EventLog::AllOf<Applied>(events);
+      return !all.empty() && all.back().index == entries.back()->index();
+    }));
+    EXPECT_EQ(world_.Digest(*state_), other_world.Digest(**other));
   }
   // 200 entries that put and delete few keys over and over.
   std::vector<EntryPtr> History() {
@@ -141,11 +181,12 @@ TYPED_TEST_P(StateMachineContract, WithinABatchTheLastCommandWins) {
 }
 
 TYPED_TEST_P(StateMachineContract, WhatIsDurableSurvivesARestart) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
   this->Open();
   const std::vector<EntryPtr> entries = this->History();
   this->state_->Apply(entries);
   this->AwaitApplied(this->chain_.last().at.index);
-  this->world_.MakeDurable(*this->state_);
+  ASSERT_TRUE(this->world_.MakeDurable(*this->state_));
   const Index last = this->chain_.last().at.index;
   ASSERT_TRUE(this->world_.WaitUntil(*this->events_, [last](const std::vector<Event>& events) {
     const auto durable = EventLog::AllOf<StateDurable>(events);
@@ -158,13 +199,14 @@ TYPED_TEST_P(StateMachineContract, WhatIsDurableSurvivesARestart) {
 }
 
 TYPED_TEST_P(StateMachineContract, AfterLossOfPowerTheRestCanBeReplayed) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanLosePower);
   this->Open();
   const std::vector<EntryPtr> entries = this->History();
   for (size_t i = 0; i < entries.size(); ++i) {
     this->state_->Apply({entries[i]});
     if (i % 60 == 59) {
       this->AwaitApplied(entries[i]->index());
-      this->world_.MakeDurable(*this->state_);
+      ASSERT_TRUE(this->world_.MakeDurable(*this->state_));
     }
   }
   this->AwaitApplied(this->chain_.last().at.index);
@@ -237,11 +279,23 @@ TYPED_TEST_P(StateMachineContract, AMalformedBatchStopsItWithoutEffect) {
   }
 }
 
+TYPED_TEST_P(StateMachineContract, AfterAFailedSyncNothingIsApplied) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanFailSyncs);
+  this->ExpectFailureIsFinalAndRepairable([this] { this->world_.FailSyncs(); }, [] {});
+}
+
+TYPED_TEST_P(StateMachineContract, OnAFullDiskNothingIsApplied) {
+  SKEIN_SKIP_UNLESS(TypeParam::kCanRunFull);
+  this->ExpectFailureIsFinalAndRepairable([this] { this->world_.SetFreeBytes(100); },
+                                          [this] { this->world_.SetFreeBytes(std::nullopt); });
+}
+
 REGISTER_TYPED_TEST_SUITE_P(StateMachineContract, ANewStateIsAtTheBeginning,
                             AnAppliedEntryIsVisible, AppliedComesInOrderAndReachesTheLast,
                             ADeleteTellsWhetherItFoundItsKey, WithinABatchTheLastCommandWins,
                             WhatIsDurableSurvivesARestart, AfterLossOfPowerTheRestCanBeReplayed,
                             GroupingDoesNotMatter, AnEntryThatDoesNotFollowStopsIt,
-                            AMalformedBatchStopsItWithoutEffect);
+                            AMalformedBatchStopsItWithoutEffect, AfterAFailedSyncNothingIsApplied,
+                            OnAFullDiskNothingIsApplied);
 
 }  // namespace skein

@@ -4,7 +4,9 @@
 
 namespace skein {
 
-INSTANTIATE_TYPED_TEST_SUITE_P(RocksDb, LogStoreContract, RocksWorld);
-INSTANTIATE_TYPED_TEST_SUITE_P(RocksDb, StateMachineContract, RocksWorld);
+INSTANTIATE_TYPED_TEST_SUITE_P(RocksDb, LogStoreContract, PlainWorld);
+INSTANTIATE_TYPED_TEST_SUITE_P(RocksDb, StateMachineContract, PlainWorld);
+INSTANTIATE_TYPED_TEST_SUITE_P(FaultyRocksDb, LogStoreContract, FaultyWorld);
+INSTANTIATE_TYPED_TEST_SUITE_P(FaultyRocksDb, StateMachineContract, FaultyWorld);
 
 }  // namespace skein

@@ -63,8 +63,9 @@ Contents ContentsOf(const std::string& address, const std::string& prefix, uint6
   return contents;
 }
 
-CheckedLoad::CheckedLoad(const ProcessCluster& cluster, const std::string& prefix, int writers)
-    : addresses_(cluster.Addresses()), prefix_(prefix), client_(cluster.NewClient()) {
+CheckedLoad::CheckedLoad(const std::vector<std::string>& addresses, const std::string& prefix,
+                         int writers)
+    : addresses_(addresses), prefix_(prefix), client_(Client::Connect(addresses)) {
   for (int writer = 0; writer < writers; ++writer) {
     writers_.emplace_back([this, writer] { Write(writer); });
   }

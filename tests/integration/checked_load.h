@@ -39,8 +39,11 @@ Contents ContentsOf(const std::string& address, const std::string& prefix, uint6
 // Thread-safe. The writers start at once.
 class CheckedLoad {
  public:
-  // `prefix` is that of all keys, and no other load's.
-  CheckedLoad(const ProcessCluster& cluster, const std::string& prefix, int writers = 8);
+  // `prefix` is that of all keys, and no other load's. Node i of the addresses is called n(i + 1).
+  CheckedLoad(const std::vector<std::string>& addresses, const std::string& prefix,
+              int writers = 8);
+  CheckedLoad(const ProcessCluster& cluster, const std::string& prefix, int writers = 8)
+      : CheckedLoad(cluster.Addresses(), prefix, writers) {}
   ~CheckedLoad();
 
   size_t acknowledged() const { return acknowledged_.load(); }

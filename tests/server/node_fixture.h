@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,11 @@ namespace skein {
 // Nodes are counted from 0; node 0 is called n1.
 class LocalNodes {
  public:
-  explicit LocalNodes(int count, KvLimits limits = {}) : limits_(limits), ports_(count) {
+  using Adjust = std::function<void(int node, NodeOptions* options)>;
+
+  // `adjust` has the last word on a node's options, at each of its starts.
+  explicit LocalNodes(int count, KvLimits limits = {}, Adjust adjust = nullptr)
+      : limits_(limits), adjust_(std::move(adjust)), ports_(count) {
     LogOptions log;
     log.level = "off";
     logger_ = std::move(Logger::Create(log, "test").value());
@@ -50,6 +55,7 @@ class LocalNodes {
     options.replica.core.election_ticks_min = 30;
     options.replica.core.election_ticks_max = 60;
     for (int i = 0; i < size(); ++i) options.initial_cluster.emplace_back(Name(i), Address(i));
+    if (adjust_ != nullptr) adjust_(node, &options);
     return options;
   }
   void Start(int node) {
@@ -58,6 +64,8 @@ class LocalNodes {
     nodes_[node] = std::move(*started);
   }
   void Stop(int node) { nodes_[node].reset(); }
+  // While it is not stopped.
+  Node& node(int node) { return *nodes_[node]; }
 
   // A leader that takes writes, or -1.
   int WaitForLeader() {
@@ -82,6 +90,7 @@ class LocalNodes {
 
  private:
   const KvLimits limits_;
+  const Adjust adjust_;
   TempDir directory_;
   std::vector<FreePort> ports_;
   std::unique_ptr<Logger> logger_;

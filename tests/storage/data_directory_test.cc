@@ -9,8 +9,10 @@
 #include "common/error.h"
 #include "gtest/gtest.h"
 #include "replication/core/membership.h"
+#include "storage/disk_space.h"
 #include "storage/file_util.h"
 #include "storage/text_record.h"
+#include "tests/support/storage_faulty_fs.h"
 #include "tests/support/temp_dir.h"
 
 namespace skein {
@@ -167,10 +169,17 @@ TEST_F(DataDirectoryTest, NamesThatCannotBeWrittenDownAreRefused) {
   EXPECT_EQ(Open("prod", "").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(FreeBytesTest, TellsSomethingOfARealDirectoryAndNothingOfAMissingOne) {
+TEST(FreeBytesTest, AsksTheFileSystemThatTheDataIsOn) {
   TempDir temp;
-  EXPECT_GT(FreeBytes(temp.path()), 0u);
-  EXPECT_EQ(FreeBytes(temp.File("missing")), 0u);
+  StorageOptions options;
+  EXPECT_GT(FreeBytes(options, temp.path()).value(), 0u);
+  EXPECT_EQ(FreeBytes(options, temp.File("missing")).status().code(), absl::StatusCode::kNotFound);
+  const auto fs = std::make_shared<FaultyFs>();
+  const auto env = NewEnvOver(fs);
+  options.env = env.get();
+  EXPECT_GT(FreeBytes(options, temp.path()).value(), 0u);
+  fs->SetFreeBytes(12345);
+  EXPECT_EQ(FreeBytes(options, temp.path()).value(), 12345u);
 }
 
 TEST(TextRecordTest, EveryFlippedBitAndEveryTruncationIsNoticed) {

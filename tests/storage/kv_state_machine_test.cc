@@ -29,6 +29,11 @@ class KvStateMachineTest : public testing::Test {
       heard_index_ = index.value();
       heard_revision_ = revision.value();
     });
+    state_->SetDamageListener([this](const absl::Status& damage) {
+      ++damage_reports_;
+      EXPECT_NE(MessageOf(damage).find(temp_.File("state")), std::string::npos) << damage;
+      EXPECT_NE(DetailOf(damage).hint.find("move " + temp_.File("state")), std::string::npos);
+    });
     state_->Start(events_.get());
   }
   void Apply(std::vector<EntryPtr> entries) {
@@ -61,6 +66,7 @@ class KvStateMachineTest : public testing::Test {
   StorageOptions options_;
   std::atomic<uint64_t> heard_index_{0};
   std::atomic<uint64_t> heard_revision_{0};
+  std::atomic<int> damage_reports_{0};
   std::unique_ptr<EventLog> events_;
   std::unique_ptr<KvStateMachine> state_;
   EntryChain chain_;
@@ -196,6 +202,19 @@ TEST_F(KvStateMachineTest, ADamagedTableFileIsNeverAWrongValue) {
   EXPECT_EQ(state_->Scan({}, [](const KeyValueView&) { return true; }).status().code(),
             absl::StatusCode::kDataLoss);
   EXPECT_EQ(state_->Digest().status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(damage_reports_, 1);
+}
+
+// RocksDB would make a new, empty database and remove the files of the old one.
+TEST_F(KvStateMachineTest, AStateWithoutItsFileCurrentIsRefusedAndLeftAlone) {
+  Put("a", "1");
+  ASSERT_TRUE(state_->Flush().ok());
+  state_.reset();
+  std::filesystem::remove(temp_.File("state/CURRENT"));
+  const auto state = KvStateMachine::Open(options_, temp_.path());
+  EXPECT_EQ(state.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(MessageOf(state.status()).find("CURRENT"), std::string::npos);
+  EXPECT_TRUE(HasFilesEndingIn(temp_.File("state"), ".sst"));
 }
 
 TEST_F(KvStateMachineTest, AFullMemtableIsReportedAsDurable) {

@@ -1,113 +1,14 @@
-// What the RocksDB log does about damage and failing disks, beyond the contract of LogStore.
-#include "storage/rocks_log_store.h"
-
-#include <filesystem>
-
-#include "common/error.h"
-#include "gtest/gtest.h"
-#include "rocksdb/db.h"
-#include "storage/file_util.h"
-#include "tests/support/storage_entries.h"
-#include "tests/support/storage_event_log.h"
-#include "tests/support/storage_world.h"
+// What the RocksDB log does about damage, beyond the contract of LogStore.
+#include "tests/storage/rocks_log_store_fixture.h"
 
 namespace skein {
 namespace {
-
-class RocksLogStoreTest : public testing::Test {
- protected:
-  absl::StatusOr<LogRecovery> TryOpen() {
-    Close();
-    auto store = world_.OpenLog({});
-    if (!store.ok()) return store.status();
-    store_ = *std::move(store);
-    absl::StatusOr<LogRecovery> recovery = store_->Recover();
-    if (!recovery.ok()) return recovery.status();
-    store_->Start(&*events_);
-    return recovery;
-  }
-  LogRecovery Open() {
-    absl::StatusOr<LogRecovery> recovery = TryOpen();
-    EXPECT_TRUE(recovery.ok()) << recovery.status();
-    return recovery.ok() ? *recovery : LogRecovery{};
-  }
-  void Close() {
-    store_.reset();
-    events_ = std::make_unique<EventLog>();
-    next_id_ = 1;
-  }
-  void Write(LogWrite write) {
-    write.id = next_id_++;
-    store_->Write(std::move(write));
-  }
-  void WriteAndWait(LogWrite write) {
-    Write(std::move(write));
-    const uint64_t id = next_id_ - 1;
-    ASSERT_TRUE(events_->WaitUntil([id](const std::vector<Event>& events) {
-      const auto persisted = EventLog::AllOf<Persisted>(events);
-      return !persisted.empty() && persisted.back().id == id;
-    }));
-  }
-  // 50 writes of one entry each, all durable; returns the entries.
-  std::vector<EntryPtr> WriteSome() {
-    std::vector<EntryPtr> entries = chain_.Puts(Term(1), 50, 200);
-    for (const EntryPtr& entry : entries) {
-      WriteAndWait({.hard_state = HardState{.term = Term(1)}, .entries = {entry}});
-    }
-    return entries;
-  }
-  std::string LogDirectory() const { return world_.directory().File("log"); }
-  // The newest write-ahead log file that is not empty.
-  std::string WalFile() const {
-    std::string newest;
-    for (const auto& file : std::filesystem::directory_iterator(LogDirectory())) {
-      if (file.path().extension() == ".log" && file.file_size() > 0 &&
-          file.path().string() > newest) {
-        newest = file.path().string();
-      }
-    }
-    EXPECT_FALSE(newest.empty());
-    return newest;
-  }
-  static void FlipByte(const std::string& file, double at) {
-    std::string content = *ReadFile(file);
-    char& byte = content[static_cast<size_t>(at * static_cast<double>(content.size()))];
-    byte = static_cast<char>(byte ^ 0x04);
-    ASSERT_TRUE(ReplaceFile(file, content).ok());
-  }
-  // Changes the closed database behind the store's back.
-  void Tamper(const std::function<void(rocksdb::DB*)>& change) {
-    rocksdb::DB* db = nullptr;
-    ASSERT_TRUE(rocksdb::DB::Open(rocksdb::Options(), LogDirectory(), &db).ok());
-    change(db);
-    delete db;
-  }
-  std::string Refusal() {
-    const absl::StatusOr<LogRecovery> recovery = TryOpen();
-    EXPECT_EQ(recovery.status().code(), absl::StatusCode::kDataLoss);
-    EXPECT_EQ(DetailOf(recovery.status()).reason, ErrorReason::kDamagedData);
-    EXPECT_FALSE(DetailOf(recovery.status()).hint.empty());
-    return MessageOf(recovery.status());
-  }
-
-  RocksWorld world_;
-  std::unique_ptr<EventLog> events_ = std::make_unique<EventLog>();
-  std::unique_ptr<LogStore> store_;
-  uint64_t next_id_ = 1;
-  EntryChain chain_;
-};
-
-std::string EntryKeyOf(uint64_t index) {
-  std::string key = "e";
-  PutBigEndian64(&key, index);
-  return key;
-}
 
 TEST_F(RocksLogStoreTest, AFlippedBitAmidTheWriteAheadLogDoesNotGoUnnoticed) {
   Open();
   const std::vector<EntryPtr> entries = WriteSome();
   Close();
-  FlipByte(WalFile(), 0.5);
+  FlipBitAt(WalFile(), 0.5);
   const LogRecovery recovery = Open();
   ASSERT_LT(recovery.last.at.index, Index(50));
   ASSERT_GT(recovery.last.at.index, Index(5));
@@ -129,7 +30,7 @@ TEST_F(RocksLogStoreTest, AVoteThatTheWriteAheadLogLostIsRemembered) {
   const HardState vote{.term = Term(9), .vote = NodeId(3)};
   WriteAndWait({.hard_state = vote});
   Close();
-  FlipByte(WalFile(), 0.995);
+  FlipBitAt(WalFile(), 0.995);
   const LogRecovery recovery = Open();
   EXPECT_EQ(recovery.hard_state.term, Term(9));
   EXPECT_EQ(recovery.hard_state.vote, NodeId(3));
@@ -139,7 +40,7 @@ TEST_F(RocksLogStoreTest, ATornTailIsCutWithoutAnAlarm) {
   Open();
   WriteSome();
   for (const EntryPtr& entry : chain_.Puts(Term(1), 20, 5000)) Write({.entries = {entry}});
-  world_.LosePower(/*unsynced_bytes_kept=*/100);
+  world().LosePower({.sound_bytes = 100});
   const LogRecovery recovery = Open();
   EXPECT_GE(recovery.last.at.index, Index(50));
   EXPECT_LE(recovery.acknowledged, recovery.last.at.index);
@@ -231,7 +132,7 @@ TEST_F(RocksLogStoreTest, ALogWithoutItsMarkOrWithoutItsDatabaseIsRefused) {
   Open();
   WriteSome();
   Close();
-  const std::string mark = world_.directory().File("acknowledged");
+  const std::string mark = world().directory().File("acknowledged");
   const std::string content = *ReadFile(mark);
   std::filesystem::remove(mark);
   EXPECT_NE(Refusal().find("is missing"), std::string::npos);
@@ -246,14 +147,14 @@ TEST_F(RocksLogStoreTest, AfterAFailedSyncNothingCompletes) {
   Open();
   WriteSome();
   const size_t persisted = events_->All<Persisted>().size();
-  world_.fs().FailSyncsOf(".log");
+  world().fs().FailSyncsOf("*.log");
   Write({.entries = chain_.Puts(Term(1), 1)});
   ASSERT_TRUE(events_->WaitUntil([](const std::vector<Event>& events) {
     return !EventLog::AllOf<StorageFailed>(events).empty();
   }));
   EXPECT_NE(MessageOf(events_->All<StorageFailed>().front().status).find(LogDirectory()),
             std::string::npos);
-  world_.fs().FailSyncsOf("");
+  world().fs().FailSyncsOf("");
   Write({.entries = chain_.Puts(Term(1), 1)});
   store_->Read({.id = 1, .first = Index(1), .bytes_max = 1});
   store_->Trim(Index(3));
@@ -267,15 +168,15 @@ TEST_F(RocksLogStoreTest, AfterAFailedSyncNothingCompletes) {
 TEST_F(RocksLogStoreTest, ManyWritesShareASync) {
   Open();
   Write({.hard_state = HardState{.term = Term(1)}});
-  const uint64_t before = world_.fs().syncs();
+  const uint64_t before = world().fs().syncs();
   for (const EntryPtr& entry : chain_.Puts(Term(1), 2000)) Write({.entries = {entry}});
   WriteAndWait({.hard_state = HardState{.term = Term(1)}});
-  EXPECT_LT(world_.fs().syncs() - before, 1000u);
+  EXPECT_LT(world().fs().syncs() - before, 1000u);
 }
 
 TEST_F(RocksLogStoreTest, TrimmedEntriesGiveTheirSpaceBack) {
-  world_.options().log_memtable_bytes = 256 << 10;
-  world_.options().delete_bytes_per_second = size_t{1} << 30;
+  world().options().log_memtable_bytes = 256 << 10;
+  world().options().delete_bytes_per_second = size_t{1} << 30;
   Open();
   Write({.hard_state = HardState{.term = Term(1)}});
   constexpr uint64_t kBytesMax = 8 << 20;

@@ -57,6 +57,7 @@ bool CanListen(int port) {
 // In the child: only calls that are safe after a fork of a process with threads.
 [[noreturn]] void Become(char* const* arguments, const char* output_path, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::setpgid(0, 0);  // Ctrl-C on a terminal is for the parent alone
   if (::getppid() != parent) ::_exit(127);
   const int in = ::open("/dev/null", O_RDONLY);
   const int out = ::open(output_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -144,6 +145,18 @@ std::string Process::Output() const { return ReadAll(output_path_); }
 
 ProcessCluster::ProcessCluster(const ProcessClusterOptions& options)
     : options_(options), ports_(options.nodes), processes_(options.nodes) {
+  directory_.Keep(options.keep);
+  if (options.proxied) {
+    proxy_ = std::make_unique<FaultProxy>();
+    for (int from = 0; from < size(); ++from) {
+      link_ports_.emplace_back(size());
+      links_.emplace_back();
+      for (int to = 0; to < size(); ++to) {
+        links_[from].push_back(
+            proxy_->AddLink(link_ports_[from][to].number(), ports_[to].number()));
+      }
+    }
+  }
   for (int node = 0; node < size(); ++node) Start(node);
   status_client_ = NewClient();
 }
@@ -169,7 +182,9 @@ std::vector<std::string> ProcessCluster::Addresses() const {
 std::vector<std::string> ProcessCluster::Command(int node) const {
   std::string cluster;
   for (int i = 0; i < size(); ++i) {
-    cluster += (i == 0 ? "" : ",") + Name(i) + "=" + Address(i);
+    const bool through_link = options_.proxied && i != node;
+    cluster += (i == 0 ? "" : ",") + Name(i) + "=" +
+               (through_link ? link_ports_[node][i].address() : Address(i));
   }
   std::vector<std::string> command = {
       SkeindPath(), "--id",        Name(node),          "--data-dir", DataDirectory(node),
@@ -241,7 +256,9 @@ std::vector<int> ProcessCluster::Others(int node) const {
 }
 
 std::unique_ptr<Client> ProcessCluster::NewClient(const ClientOptions& options) const {
-  return Client::Connect(Addresses(), options);
+  ClientOptions direct = options;
+  direct.discover = options.discover && !options_.proxied;
+  return Client::Connect(Addresses(), direct);
 }
 
 Ended RunSkeind(const std::vector<std::string>& flags, const TempDir& directory,

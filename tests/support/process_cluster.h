@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "skein/client.h"
+#include "tests/support/fault_proxy.h"
 #include "tests/support/temp_dir.h"
 
 namespace skein {
@@ -69,6 +70,10 @@ class Process {
 struct ProcessClusterOptions {
   int nodes = 3;
   std::vector<std::string> flags;  // for every node, after those that a cluster needs
+  // Every node reaches every other one through a link of its own, see proxy(). Clients go directly:
+  // they must not discover, since a node tells them the addresses at which it reaches the others.
+  bool proxied = false;
+  bool keep = false;  // the directory stays
 };
 
 // Nodes are counted from 0; node 0 is called n1.
@@ -89,6 +94,12 @@ class ProcessCluster {
   std::vector<std::string> Command(int node) const;
   Process& process(int node) { return *processes_[node]; }
   std::string Log(int node) const;
+
+  // Only if proxied; a link carries what `from` sends to `to`, and `to` answers on its own.
+  FaultProxy& proxy() { return *proxy_; }
+  int Link(int from, int to) const { return links_[from][to]; }
+  // Whether the directory stays when the cluster goes.
+  void Keep(bool keep) { directory_.Keep(keep); }
 
   void Start(int node);
   void Kill(int node);
@@ -113,6 +124,9 @@ class ProcessCluster {
   const ProcessClusterOptions options_;
   TempDir directory_;
   std::vector<FreePort> ports_;
+  std::vector<std::vector<FreePort>> link_ports_;  // by the nodes that dial and are dialled
+  std::vector<std::vector<int>> links_;            // the same
+  std::unique_ptr<FaultProxy> proxy_;
   std::vector<std::unique_ptr<Process>> processes_;
   std::unique_ptr<Client> status_client_;
 };

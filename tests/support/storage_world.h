@@ -1,6 +1,7 @@
-// One node's disk with the RocksDB stores on it: the World of the contract suites.
+// One node's disk with the RocksDB stores on it: the Worlds of the contract suites.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -10,24 +11,23 @@
 #include "gtest/gtest.h"
 #include "storage/kv_state_machine.h"
 #include "storage/rocks_log_store.h"
+#include "tests/contract/world.h"
 #include "tests/support/storage_event_log.h"
-#include "tests/support/storage_forgetful_fs.h"
+#include "tests/support/storage_faulty_fs.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 
 namespace skein {
 
-class RocksWorld {
+// On the file system as it is.
+class PlainWorld : public WorldWithoutFaults {
  public:
-  RocksWorld() { PowerOn(); }
-
   absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const Membership& initial) {
-    if (crashed_) PowerOn();
     auto log = RocksLogStore::Open(options_, directory_.path(), initial);
     if (!log.ok()) return log.status();
     return std::unique_ptr<LogStore>(*std::move(log));
   }
   absl::StatusOr<std::unique_ptr<StateMachine>> OpenState() {
-    if (crashed_) PowerOn();
     auto state = KvStateMachine::Open(options_, directory_.path());
     if (!state.ok()) return state.status();
     return std::unique_ptr<StateMachine>(*std::move(state));
@@ -43,35 +43,69 @@ class RocksWorld {
     EXPECT_TRUE(digest.ok()) << digest.status();
     return digest.ok() ? *digest : 0;
   }
-  void MakeDurable(StateMachine& state) {
-    EXPECT_TRUE(dynamic_cast<KvStateMachine&>(state).Flush().ok());
-  }
-  void LosePower(size_t unsynced_bytes_kept = 0) {
-    fs_->Crash(unsynced_bytes_kept);
-    crashed_ = true;
+  bool MakeDurable(StateMachine& state) {
+    return dynamic_cast<KvStateMachine&>(state).Flush().ok();
   }
   bool WaitUntil(const EventLog& log, const std::function<bool(const std::vector<Event>&)>& done) {
     return log.WaitUntil(done);
   }
 
-  ForgetfulFs& fs() { return *fs_; }
   StorageOptions& options() { return options_; }
   const TempDir& directory() const { return directory_; }
+
+ protected:
+  TempDir directory_;
+  StorageOptions options_;
+};
+
+// On a file system with all faults. Opening a store replaces one that lost power or was told to
+// fail, with what is left of it.
+class FaultyWorld : public PlainWorld {
+ public:
+  FaultyWorld() { PowerOn(); }
+
+  absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const Membership& initial) {
+    if (broken_) PowerOn();
+    return PlainWorld::OpenLog(initial);
+  }
+  absl::StatusOr<std::unique_ptr<StateMachine>> OpenState() {
+    if (broken_) PowerOn();
+    return PlainWorld::OpenState();
+  }
+
+  static constexpr bool kCanLosePower = true;
+  void LosePower(const TornTail& tail = {}) {
+    fs_->Crash(tail);
+    broken_ = true;
+  }
+  static constexpr bool kCanFailSyncs = true;
+  void FailSyncs() {
+    fs_->FailSyncsOf("*");
+    broken_ = true;
+  }
+  static constexpr bool kCanHang = true;
+  void HangSyncs() { fs_->HangSyncsOf("*"); }
+  bool AwaitHang() {
+    return skein::WaitUntil(std::chrono::seconds(20), [this] { return fs_->hanging() > 0; });
+  }
+  void ReleaseSyncs() { fs_->HangSyncsOf(""); }
+  static constexpr bool kCanRunFull = true;
+  void SetFreeBytes(std::optional<uint64_t> bytes) { fs_->SetFreeBytes(bytes); }
+
+  FaultyFs& fs() { return *fs_; }
 
  private:
   // File systems stay: stores that were opened on them may still be closing.
   void PowerOn() {
-    fs_ = std::make_shared<ForgetfulFs>();
+    fs_ = std::make_shared<FaultyFs>();
     envs_.push_back(NewEnvOver(fs_));
     options_.env = envs_.back().get();
-    crashed_ = false;
+    broken_ = false;
   }
 
-  TempDir directory_;
-  StorageOptions options_;
-  std::shared_ptr<ForgetfulFs> fs_;
+  std::shared_ptr<FaultyFs> fs_;
   std::vector<std::unique_ptr<rocksdb::Env>> envs_;
-  bool crashed_ = false;
+  bool broken_ = false;
 };
 
 }  // namespace skein

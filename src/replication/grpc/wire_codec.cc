@@ -4,8 +4,10 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "common/checksum.h"
@@ -22,6 +24,12 @@ constexpr uint8_t kEnvelopeMessages = LengthDelimited(v1::PeerEnvelope::kMessage
 constexpr uint8_t kMessagesMessage = LengthDelimited(v1::PeerMessages::kMessagesFieldNumber);
 constexpr uint8_t kMessageAppend = LengthDelimited(v1::PeerMessage::kAppendFieldNumber);
 constexpr uint8_t kAppendEntry = LengthDelimited(v1::Append::kEntriesFieldNumber);
+
+// Closes an envelope and an answer.
+constexpr int kChecksumField = v1::PeerEnvelope::kChecksumFieldNumber;
+static_assert(kChecksumField == int{v1::PeerHello::kChecksumFieldNumber});
+constexpr uint8_t kChecksum = kChecksumField << 3 | 1;
+constexpr size_t kSealBytes = 1 + sizeof(uint64_t);
 
 // Frames below this size are copied: a slice of their own would cost more.
 constexpr size_t kSharedFrom = 2048;
@@ -41,6 +49,15 @@ grpc::Slice OwnedSlice(std::unique_ptr<Owner> owner, const std::string& bytes) {
       [](void* data) { delete static_cast<Owner*>(data); }, owner.release());
 }
 
+std::vector<std::string_view> ViewsOf(const std::vector<grpc::Slice>& slices) {
+  std::vector<std::string_view> views;
+  views.reserve(slices.size());
+  for (const grpc::Slice& slice : slices) {
+    views.emplace_back(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return views;
+}
+
 // Gathers bytes that are copied and frames that are shared, in order.
 class SliceWriter {
  public:
@@ -58,6 +75,10 @@ class SliceWriter {
 
   grpc::ByteBuffer Finish() {
     Cut();
+    std::string seal;
+    PutFixed8(&seal, kChecksum);
+    PutFixed64(&seal, Checksum64(ViewsOf(slices_)));
+    slices_.emplace_back(seal);
     return grpc::ByteBuffer(slices_.data(), slices_.size());
   }
 
@@ -304,14 +325,37 @@ absl::StatusOr<Message> DecodeMessage(v1::PeerMessage* wire) {
   return message;
 }
 
+// Whether the bytes are those that were sent.
+bool IsIntact(const grpc::ByteBuffer& bytes) {
+  std::vector<grpc::Slice> slices;
+  if (bytes.Length() < kSealBytes || !bytes.Dump(&slices).ok()) return false;
+  std::vector<std::string_view> views = ViewsOf(slices);
+  std::string seal;
+  while (seal.size() < kSealBytes) {
+    std::string_view& last = views.back();
+    const size_t taken = std::min(last.size(), kSealBytes - seal.size());
+    seal.insert(0, last.substr(last.size() - taken));
+    last.remove_suffix(taken);
+    if (last.empty()) views.pop_back();
+  }
+  return static_cast<uint8_t>(seal.front()) == kChecksum &&
+         DecodeFixed64(seal.data() + 1) == Checksum64(views);
+}
+
 template <typename Wire>
-bool Parse(grpc::ByteBuffer* bytes, Wire* wire) {
-  return grpc::SerializationTraits<Wire>::Deserialize(bytes, wire).ok();
+absl::Status Parse(grpc::ByteBuffer* bytes, const char* name, Wire* wire) {
+  if (!IsIntact(*bytes)) {
+    return absl::DataLossError(
+        fmt::format("the checksum of a {} does not match: it was damaged on the way", name));
+  }
+  if (grpc::SerializationTraits<Wire>::Deserialize(bytes, wire).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("not a {}", name));
 }
 
 grpc::ByteBuffer Serialise(const google::protobuf::MessageLite& wire) {
-  const grpc::Slice slice(wire.SerializeAsString());
-  return grpc::ByteBuffer(&slice, 1);
+  SliceWriter out;
+  wire.AppendToString(&out.bytes());
+  return out.Finish();
 }
 
 }  // namespace
@@ -349,7 +393,8 @@ grpc::ByteBuffer EncodeHello(const Hello& hello) {
 
 absl::StatusOr<Envelope> DecodeEnvelope(grpc::ByteBuffer* bytes) {
   v1::PeerEnvelope wire;
-  if (!Parse(bytes, &wire)) return absl::InvalidArgumentError("not a PeerEnvelope");
+  const absl::Status parsed = Parse(bytes, "PeerEnvelope", &wire);
+  if (!parsed.ok()) return parsed;
   if (wire.has_hello()) return FromWire(std::move(*wire.mutable_hello()));
   if (!wire.has_messages()) {
     return absl::InvalidArgumentError("a PeerEnvelope has no content that this program knows");
@@ -372,7 +417,8 @@ grpc::ByteBuffer EncodeAnswer(const Hello& hello) {
 
 absl::StatusOr<Hello> DecodeAnswer(grpc::ByteBuffer* bytes) {
   v1::PeerHello wire;
-  if (!Parse(bytes, &wire)) return absl::InvalidArgumentError("not a PeerHello");
+  const absl::Status parsed = Parse(bytes, "PeerHello", &wire);
+  if (!parsed.ok()) return parsed;
   return FromWire(std::move(wire));
 }
 

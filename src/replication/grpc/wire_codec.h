@@ -5,6 +5,7 @@
 //  1. Encoding shares the frames of entries that are not small with the log; it does not copy them.
 //  2. What decodes is well formed: both ends are named, entries have valid checksums, continue each
 //     other and the position and chain hash that the message states before them.
+//  3. No byte that changed on the way gets past: everything has a checksum at its end.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,7 @@ size_t WireBytes(const Message& message);
 grpc::ByteBuffer EncodeMessages(std::span<const Message> messages);
 grpc::ByteBuffer EncodeHello(const Hello& hello);
 using Envelope = std::variant<Hello, std::vector<Message>>;
-// Takes the bytes. kInvalidArgument, or kDataLoss for a damaged entry, if they are malformed.
+// Takes the bytes. kInvalidArgument, or kDataLoss if they were damaged, if they are malformed.
 absl::StatusOr<Envelope> DecodeEnvelope(grpc::ByteBuffer* bytes);
 
 // A bare PeerHello: the answer on a stream.

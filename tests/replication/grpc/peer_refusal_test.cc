@@ -1,6 +1,7 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include "common/checksum.h"
 #include "common/error.h"
 #include "skein/v1/replication.grpc.pb.h"
 #include "tests/replication/grpc/peer_fixture.h"
@@ -135,6 +136,12 @@ class RawStreamTest : public testing::Test {
     stream_ = stub_->Ship(&context_);
   }
 
+  // With the checksum that an envelope ends with.
+  bool Write(v1::PeerEnvelope envelope) {
+    envelope.set_checksum(Checksum64(envelope.SerializeAsString()));
+    return stream_->Write(envelope);
+  }
+
   void SayHello() {
     v1::PeerEnvelope envelope;
     v1::PeerHello* hello = envelope.mutable_hello();
@@ -144,7 +151,7 @@ class RawStreamTest : public testing::Test {
     hello->set_incarnation(7);
     hello->set_protocol_version(kPeerProtocolVersion);
     hello->set_to_node_id(node_.id().value());
-    ASSERT_TRUE(stream_->Write(envelope));
+    ASSERT_TRUE(Write(envelope));
     v1::PeerHello answer;
     ASSERT_TRUE(stream_->Read(&answer));
     EXPECT_EQ(answer.node_id(), node_.id().value());
@@ -161,7 +168,7 @@ class RawStreamTest : public testing::Test {
   }
 
   void ExpectRefused(const v1::PeerEnvelope& envelope, const std::string& words) {
-    stream_->Write(envelope);
+    Write(envelope);
     v1::PeerHello answer;
     EXPECT_FALSE(stream_->Read(&answer));
     const grpc::Status status = stream_->Finish();
@@ -178,7 +185,7 @@ class RawStreamTest : public testing::Test {
 
 TEST_F(RawStreamTest, GoodMessagesPass) {
   SayHello();
-  ASSERT_TRUE(stream_->Write(Heartbeat()));
+  ASSERT_TRUE(Write(Heartbeat()));
   EXPECT_TRUE(node_.sink().WaitForCount<Received>(1));
 }
 
@@ -209,6 +216,18 @@ TEST_F(RawStreamTest, RefusesADamagedEntry) {
   frame[70] = static_cast<char>(frame[70] ^ 4);
   envelope.mutable_messages()->mutable_messages(0)->mutable_append()->add_entries(frame);
   ExpectRefused(envelope, "checksum does not match");
+  EXPECT_TRUE(node_.sink().Values().empty());
+}
+
+TEST_F(RawStreamTest, RefusesAnEnvelopeThatWasDamagedOnTheWay) {
+  SayHello();
+  v1::PeerEnvelope envelope = Heartbeat();
+  envelope.set_checksum(Checksum64(envelope.SerializeAsString()));
+  envelope.mutable_messages()->mutable_messages(0)->set_term(2);
+  stream_->Write(envelope);
+  v1::PeerHello answer;
+  EXPECT_FALSE(stream_->Read(&answer));
+  EXPECT_NE(stream_->Finish().error_message().find("damaged on the way"), std::string::npos);
   EXPECT_TRUE(node_.sink().Values().empty());
 }
 

@@ -61,8 +61,8 @@ struct ScanOptions {
 struct ClientOptions {
   std::chrono::milliseconds deadline{5000};  // of a call that names none
   ReadPolicy read_policy = ReadPolicy::kFollowers;
-  // False: only the nodes named to Connect are used, whatever other members they tell of. With one
-  // node and ReadPolicy::kAny, every read goes to that node.
+  // False: only the nodes named to Connect are used, at these addresses, whatever other members and
+  // addresses they tell of. With one node and ReadPolicy::kAny, every read goes to that node.
   bool discover = true;
   // How often the members, the leader and the lag are asked for. Answers to ordinary calls carry
   // the news of a new leader as well, so this is only the slowest way to learn it.
