@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/planted_bug.h"
+
 namespace skein {
 
 void PendingOps::Add(const Entry& entry, std::vector<Proposal> proposals) {
@@ -70,7 +72,7 @@ void PendingOps::OnCommitted(Term term, Index index) {
 void PendingOps::OnCommittedEntry(Position at) {
   for (PendingEntry& entry : entries_) {
     if (entry.at.index != at.index) continue;
-    if (entry.at.term == at.term) {
+    if (entry.at.term == at.term || SKEIN_PLANTED("acks-overwritten")) {
       entry.committed = true;
       continue;
     }
@@ -113,7 +115,9 @@ void PendingOps::Expire(uint64_t now_us) {
         return true;
       }
       if (now_us < proposal.deadline_us) return false;
-      Answer(&waiting, Outcome::kUnknown, AckLevel::kLeader);
+      Answer(&waiting,
+             SKEIN_PLANTED("unknown-is-rejected") ? Outcome::kRejected : Outcome::kUnknown,
+             AckLevel::kLeader);
       return true;
     });
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/planted_bug.h"
+
 namespace skein {
 
 Replica::Replica(const ReplicaOptions& options, NodeId self, LogRecovery recovery,
@@ -152,7 +154,7 @@ void Replica::AnswerReads(const std::vector<ReadGrant>& grants) {
     if (it == readers_.end()) continue;
     Reader reader = std::move(it->second);
     readers_.erase(it);
-    if (grant.granted && grant.index > core_.applied()) {
+    if (grant.granted && grant.index > core_.applied() && !SKEIN_PLANTED("reads-unapplied")) {
       readers_granted_.emplace(grant.index, std::move(reader));
     } else {
       reader.done(grant.granted);

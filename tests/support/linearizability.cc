@@ -1,6 +1,7 @@
 #include "tests/support/linearizability.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <unordered_set>
@@ -17,6 +18,7 @@ constexpr int kNobody = -1;
 struct Register {
   int put = kNobody;
   uint64_t version = 0;
+  size_t deletes_used = 0;  // of those of unknown outcome
 };
 
 // An invocation or a response, in a doubly linked list by time: Wing and Gong's "history".
@@ -58,10 +60,39 @@ void DropWhatSaysNothing(std::vector<HistoryOp>* history) {
   });
 }
 
+// Deletes of unknown outcome, by the time of their invocation. Each may take effect at any later
+// time or never, so it is enough to try it where a reader found nothing; and of two that were both
+// invoked by then, either will do.
+std::vector<uint64_t> TakeUnknownDeletes(std::vector<HistoryOp>* history) {
+  std::vector<uint64_t> begins;
+  std::erase_if(*history, [&begins](const HistoryOp& op) {
+    if (op.kind != Kind::kDelete || op.end_us != HistoryOp::kNever) return false;
+    begins.push_back(op.begin_us);
+    return true;
+  });
+  std::sort(begins.begin(), begins.end());
+  return begins;
+}
+
+// A put of unknown outcome that somebody saw with its revision has that revision.
+void InferVersions(std::vector<HistoryOp>* history) {
+  std::map<std::string, uint64_t> seen;
+  for (const HistoryOp& op : *history) {
+    if (op.kind == Kind::kGet && op.found) seen.emplace(op.value, op.version);
+  }
+  for (HistoryOp& op : *history) {
+    if (op.kind != Kind::kPut || op.version != 0) continue;
+    const auto it = seen.find(op.value);
+    if (it != seen.end()) op.version = it->second;
+  }
+}
+
 class Search {
  public:
-  explicit Search(std::vector<HistoryOp> history) : ops_(std::move(history)) {
+  explicit Search(std::vector<HistoryOp> history)
+      : unknown_deletes_(TakeUnknownDeletes(&history)), ops_(std::move(history)) {
     LinkEvents();
+    OrderByVersion();
     done_.assign((ops_.size() + 63) / 64, 0);
     for (const HistoryOp& op : ops_) answered_ += op.end_us != HistoryOp::kNever ? 1 : 0;
   }
@@ -75,6 +106,9 @@ class Search {
   };
 
   void LinkEvents();
+  void OrderByVersion();
+  bool IsOrdered(int op) const { return ops_[op].kind != Kind::kGet && ops_[op].version != 0; }
+  bool MayDelete() const;
   std::optional<Register> Apply(int op) const;
   bool Remember(const Register& now);
   void Linearize(int call, const Register& now);
@@ -90,12 +124,16 @@ class Search {
   void NoteStuck(int op);
   std::string Failure() const;
 
+  const std::vector<uint64_t> unknown_deletes_;
   std::vector<HistoryOp> ops_;
   std::vector<Event> events_;  // 0 is the head and the end of the list
   std::vector<uint64_t> done_;
   std::unordered_set<std::string> tried_;
   std::vector<Frame> stack_;
   Register register_;
+  // Writes of known revision, which rise in the order found, and how many of them are placed.
+  std::vector<int> by_version_;
+  size_t by_version_done_ = 0;
   size_t answered_ = 0;       // operations that must be linearized
   size_t answered_done_ = 0;  // of them, in `stack_`
 
@@ -138,6 +176,23 @@ void Search::LinkEvents() {
   }
 }
 
+void Search::OrderByVersion() {
+  for (int i = 0; i < static_cast<int>(ops_.size()); ++i) {
+    if (IsOrdered(i)) by_version_.push_back(i);
+  }
+  std::stable_sort(by_version_.begin(), by_version_.end(),
+                   [this](int a, int b) { return ops_[a].version < ops_[b].version; });
+}
+
+// A delete of unknown outcome that is not used yet was invoked before anything must have ended.
+bool Search::MayDelete() const {
+  if (register_.deletes_used >= unknown_deletes_.size()) return false;
+  int event = events_[0].next;
+  while (event != 0 && !events_[event].is_return) event = events_[event].next;
+  if (event == 0) return true;
+  return unknown_deletes_[register_.deletes_used] <= ops_[events_[event].op].end_us;
+}
+
 // What the register holds after the operation, if it can come next.
 std::optional<Register> Search::Apply(int index) const {
   const HistoryOp& op = ops_[index];
@@ -145,12 +200,19 @@ std::optional<Register> Search::Apply(int index) const {
   switch (op.kind) {
     case Kind::kPut:
     case Kind::kDelete:
+      if (IsOrdered(index) && by_version_[by_version_done_] != index) return std::nullopt;
       if (op.version != 0 && op.version <= register_.version) return std::nullopt;
       next.put = op.kind == Kind::kPut ? index : kNobody;
       next.version = std::max(op.version, register_.version);
       return next;
     case Kind::kGet:
-      if (!op.found) return register_.put == kNobody ? std::optional(next) : std::nullopt;
+      if (!op.found) {
+        if (register_.put == kNobody) return next;
+        if (!MayDelete()) return std::nullopt;
+        next.put = kNobody;
+        ++next.deletes_used;
+        return next;
+      }
       if (register_.put == kNobody || ops_[register_.put].value != op.value) return std::nullopt;
       if (op.version == 0) return next;
       if (ops_[register_.put].version != 0 && op.version != ops_[register_.put].version) {
@@ -168,6 +230,7 @@ bool Search::Remember(const Register& now) {
   std::string key(reinterpret_cast<const char*>(done_.data()), done_.size() * sizeof(done_[0]));
   key.append(reinterpret_cast<const char*>(&now.put), sizeof(now.put));
   key.append(reinterpret_cast<const char*>(&now.version), sizeof(now.version));
+  key.append(reinterpret_cast<const char*>(&now.deletes_used), sizeof(now.deletes_used));
   return tried_.insert(std::move(key)).second;
 }
 
@@ -175,6 +238,7 @@ void Search::Linearize(int call, const Register& now) {
   stack_.push_back({call, register_});
   register_ = now;
   if (ops_[events_[call].op].end_us != HistoryOp::kNever) ++answered_done_;
+  if (IsOrdered(events_[call].op)) ++by_version_done_;
   Unlink(call);
   Unlink(events_[call].match);
 }
@@ -186,6 +250,7 @@ int Search::Undo() {
   const int op = events_[frame.call].op;
   done_[op / 64] &= ~(uint64_t{1} << (op % 64));
   if (ops_[op].end_us != HistoryOp::kNever) --answered_done_;
+  if (IsOrdered(op)) --by_version_done_;
   register_ = frame.before;
   Relink(events_[frame.call].match);
   Relink(frame.call);
@@ -246,6 +311,7 @@ std::string Search::Run(uint64_t steps_max) {
 
 std::string CheckLinearizable(std::vector<HistoryOp> history, uint64_t steps_max) {
   DropWhatSaysNothing(&history);
+  InferVersions(&history);
   return Search(std::move(history)).Run(steps_max);
 }
 

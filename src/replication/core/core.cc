@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 
 namespace skein {
 
@@ -30,7 +31,7 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       recovered_term_(recovery.hard_state.term),
       acknowledged_(std::max(recovery.acknowledged, applied.at.index)),
       term_(recovery.hard_state.term),
-      vote_(recovery.hard_state.vote),
+      vote_(SKEIN_PLANTED("forgets-vote") ? NodeId() : recovery.hard_state.vote),
       log_(recovery.tail_base, std::move(recovery.tail),
            std::max(recovery.hard_state.commit, applied.at.index)),
       verified_(log_.commit()),
@@ -131,6 +132,8 @@ bool Core::AcceptTerm(const Message& message) {
   if (message.term == term_) return true;
   // R9: a stale leader or candidate learns the newer term from the answer.
   if (vote != nullptr) return true;
+  if (SKEIN_PLANTED("counts-old-acks") && std::holds_alternative<AppendAck>(message.body))
+    return true;
   if (std::holds_alternative<AppendMessage>(message.body) ||
       std::holds_alternative<HeartbeatMessage>(message.body)) {
     Send(message.from, term_, HeartbeatAck{});
@@ -193,7 +196,8 @@ void Core::OnLogRead(const LogReadDone& event) {
     const EntryPtr& first = event.entries.front();
     AppendMessage append;
     append.commit = log_.commit();
-    if (first->index() == progress.next) {  // the log begins here
+    const bool at_start = first->index() == log_base_.at.index.Next();
+    if (at_start && first->index() == progress.next) {  // nothing comes before it
       append.previous = log_base_.at;
       append.previous_chain = log_base_.chain;
       append.entries = event.entries;

@@ -144,7 +144,7 @@ class Core {
   void FailForwardedReads();
   void UpdateFreshness();
   void CheckRepaired();
-  Index AckMatch() const { return std::min(log_.durable(), verified_); }
+  Index AckMatch() const;
 
   // core_ready.cc
   void Send(NodeId to, Term term, MessageBody body);

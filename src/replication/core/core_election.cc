@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 #include "replication/core/core.h"
 
 namespace skein {
@@ -84,8 +85,10 @@ std::string Core::RefuseVote(const Message& message, const VoteMessage& vote) co
     return "term " + std::to_string(message.term.value()) + " is over";
   }
   if (!vote.transfer && HearsLiveLeader()) return "hears a live leader, " + NameOf(leader_);
-  if (damaged()) return "own log is damaged";
-  if (vote.last < log_.last().at) return "own log is more advanced";
+  if (damaged() && !SKEIN_PLANTED("damaged-votes")) return "own log is damaged";
+  const bool shorter = SKEIN_PLANTED("votes-by-length") ? vote.last.index < log_.last_index()
+                                                        : vote.last < log_.last().at;
+  if (shorter) return "own log is more advanced";
   if (!vote.pre && message.term == term_ && vote_ != NodeId() && vote_ != message.from) {
     return "voted for " + NameOf(vote_);
   }
@@ -177,9 +180,11 @@ void Core::BecomeLeader(size_t votes) {
   committed_in_term_ = false;
   reads_before_commit_.clear();
   // R4: the entries of earlier terms are committed with it.
-  log_.Append(Entry::Build(
-      log_.last(), term_, EntryType::kNoOp, 0,
-      log_.InMemory(log_.last_index()) ? log_.At(log_.last_index())->cluster_time_ms() : 0, ""));
+  const uint64_t cluster_time_ms =
+      log_.InMemory(log_.last_index()) ? log_.At(log_.last_index())->cluster_time_ms() : 0;
+  if (!SKEIN_PLANTED("no-no-op")) {
+    log_.Append(Entry::Build(log_.last(), term_, EntryType::kNoOp, 0, cluster_time_ms, ""));
+  }
   verified_ = log_.last_index();
   StartRound();
 }

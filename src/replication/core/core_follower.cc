@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 #include "replication/core/core.h"
 
 namespace skein {
@@ -44,6 +45,11 @@ void Core::OnAppend(const Message& message, const AppendMessage& append) {
   CheckRepaired();
 }
 
+// R2: what is durable, and known to equal the leader's log.
+Index Core::AckMatch() const {
+  return SKEIN_PLANTED("acks-before-sync") ? verified_ : std::min(log_.durable(), verified_);
+}
+
 // A damaged log is whole again once it holds everything that the leader has committed, an entry of
 // the leader's own term included: until then the leader itself may not know how far that goes.
 // A leader of the term in which the damage happened may have counted, or may yet count, what this
@@ -72,7 +78,7 @@ bool Core::TakeEntries(const AppendMessage& append) {
   for (const EntryPtr& entry : append.entries) {
     if (entry->index() <= log_.commit()) continue;
     const auto mine = log_.PointAt(entry->index());
-    if (mine && mine->at.term == entry->term()) {
+    if (mine && mine->at.term == entry->term() && !SKEIN_PLANTED("truncates-on-old-append")) {
       if (mine->chain == entry->chain()) continue;
       Fatal("log diverges from the leader's at index " + std::to_string(entry->index().value()) +
             ": same term, other chain hash");
@@ -102,7 +108,8 @@ void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat
   all_matched_ = std::max(all_matched_, heartbeat.trim);
   // What every member once had durable, no leader replaces.
   if (!damaged_) verified_ = std::max(verified_, std::min(heartbeat.trim, log_.durable()));
-  log_.CommitTo(std::min(heartbeat.commit, verified_));
+  log_.CommitTo(std::min(heartbeat.commit,
+                         SKEIN_PLANTED("commits-unverified") ? log_.last_index() : verified_));
   leader_commit_ = std::max(leader_commit_, heartbeat.commit);
   CheckRepaired();
   if (first_received_us_ == 0) first_received_us_ = received_us;
@@ -136,7 +143,10 @@ void Core::ForwardReads() {
 }
 
 void Core::OnReadIndexAck(const Message& message, const ReadIndexAck& ack) {
-  if (message.from != leader_ || ack.id != forward_attempt_) return;
+  if (message.from != leader_ ||
+      (ack.id != forward_attempt_ && !SKEIN_PLANTED("takes-late-read-index"))) {
+    return;
+  }
   for (const uint64_t id : std::exchange(forward_in_flight_, {})) {
     ready_.reads.push_back({id, ack.granted, ack.index});
   }

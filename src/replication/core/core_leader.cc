@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 #include "replication/core/core.h"
 #include "replication/core/quorum.h"
 
@@ -19,7 +20,7 @@ void Core::LeaderTick() {
       progress.Probe(progress.match.Next());
     }
   }
-  if (heard < membership_.QuorumSize()) {  // R9
+  if (heard < membership_.QuorumSize() && !SKEIN_PLANTED("no-check-quorum")) {  // R9
     BecomeFollower(term_, NodeId(),
                    "heard from " + std::to_string(heard) + " of " +
                        std::to_string(membership_.VoterCount()) + " voters within " +
@@ -27,7 +28,8 @@ void Core::LeaderTick() {
     return;
   }
   const auto oldest_write = log_.OldestWriteTicks();
-  if (oldest_write && now_ticks_ - *oldest_write > options_.stall_ticks) {
+  if (oldest_write && now_ticks_ - *oldest_write > options_.stall_ticks &&
+      !SKEIN_PLANTED("stalled-leader-stays")) {
     GiveUpForStall();
     return;
   }
@@ -60,6 +62,8 @@ void Core::OnHeartbeatAck(const Message& message, const HeartbeatAck& ack) {
   }
   if (ack.stamp_us != 0 && !progress.stamp_waiting) {
     progress.stamp_waiting = true;
+    if (SKEIN_PLANTED("echoes-stamp"))
+      AnswerRead({message.from, 0, ack.stamp_us, log_.commit()}, true);
     AddRead({.peer = message.from, .stamp_us = ack.stamp_us});
   }
   ConfirmRounds();
@@ -94,16 +98,16 @@ void Core::OnReadIndex(const Message& message, const ReadIndexMessage& read) {
 
 // R14: the commit index says nothing before an entry of this term is committed.
 void Core::AddRead(ReadRequest request) {
-  if (!committed_in_term_) {
+  if (!committed_in_term_ && !SKEIN_PLANTED("reads-before-own-term")) {
     reads_before_commit_.push_back(request);
     return;
   }
   request.index = log_.commit();
-  if (membership_.QuorumSize() == 1) {
+  if (membership_.QuorumSize() == 1 || SKEIN_PLANTED("reads-without-round")) {
     AnswerRead(request, true);
     return;
   }
-  reads_.Add(request, round_ + 1);
+  reads_.Add(request, SKEIN_PLANTED("read-joins-old-round") ? round_ : round_ + 1);
 }
 
 void Core::AnswerRead(const ReadRequest& request, bool granted) {
@@ -156,7 +160,8 @@ void Core::MaybeCommit() {
                                          : progress_.at(member.id).match.value());
   }
   const Index index(QuorumValue(std::move(durable)));
-  if (index <= log_.commit() || log_.PointAt(index)->at.term != term_) return;
+  if (index <= log_.commit()) return;
+  if (log_.PointAt(index)->at.term != term_ && !SKEIN_PLANTED("commits-older-term")) return;
   log_.CommitTo(index);
   if (committed_in_term_) return;
   committed_in_term_ = true;

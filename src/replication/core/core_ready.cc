@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 #include "replication/core/core.h"
 
 namespace skein {
@@ -36,7 +37,8 @@ Ready Core::TakeReady() {
 // R1: while term and vote are on their way to the disk, every message waits for them.
 void Core::Send(NodeId to, Term term, MessageBody body) {
   Message message{self_, to, term, std::move(body)};
-  if (hard_state_dirty_ || hard_state_write_ > persisted_write_) {
+  const bool on_disk = !hard_state_dirty_ && hard_state_write_ <= persisted_write_;
+  if (!on_disk && !SKEIN_PLANTED("votes-before-sync")) {
     ready_.send_after.push_back(std::move(message));
   } else {
     ready_.send_now.push_back(std::move(message));
@@ -60,7 +62,9 @@ void Core::TakeWrite() {
 
 // R5: only what is committed and durable here.
 void Core::TakeApply() {
-  const Index limit = std::min(log_.commit(), log_.durable());
+  const Index limit = SKEIN_PLANTED("applies-before-sync")
+                          ? log_.commit()
+                          : std::min(log_.commit(), log_.durable());
   if (applying_ >= limit || applying_bytes_ >= options_.applying_bytes_max) return;
   if (!log_.InMemory(applying_.Next())) {
     if (apply_log_read_ != 0) return;
@@ -83,7 +87,8 @@ void Core::TakeApply() {
 // a member is preceded by the term and chain of the entry that it has. In steps, so that the store
 // is not asked for every entry.
 void Core::TakeTrim() {
-  const Index index = std::min(state_durable_, all_matched_);
+  const Index index = std::min({state_durable_, log_.durable(),
+                                SKEIN_PLANTED("trims-alone") ? state_durable_ : all_matched_});
   if (index.value() <= trimmed_.value() + options_.trim_step_entries) return;
   trimmed_ = index.Previous();
   ready_.trim = trimmed_;

@@ -1,0 +1,244 @@
+#include "tests/sim/checker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "replication/command.h"
+
+namespace skein::sim {
+
+void Checker::Connect(const SimContext& context, size_t voters,
+                      std::vector<const DiskImage*> disks) {
+  context_ = context;
+  voters_ = voters;
+  disks_ = std::move(disks);
+  commit_checked_.resize(disks_.size());
+}
+
+void Checker::Violate(const std::string& what) {
+  if (!violation_.empty()) return;
+  violation_ = what;
+  context_.trace->Say("VIOLATION: " + what);
+}
+
+void Checker::OnHardState(size_t node, const HardState& before, const HardState& after) {
+  const bool other_vote = before.vote != NodeId() && before.vote != after.vote;
+  if (after.term < before.term || (after.term == before.term && other_vote)) {
+    Violate(fmt::format("{} takes back term {} vote {} for term {} vote {}", NodeName(node),
+                        before.term.value(), before.vote.value(), after.term.value(),
+                        after.vote.value()));
+  }
+}
+
+void Checker::OnTruncate(size_t node, Index first) {
+  context_.coverage->Count(Mark::kTruncation);
+  const auto& witnessed = disks_[node]->witnessed;
+  for (size_t i = first.value(); i <= std::min(witnessed.size(), committed_.size()); ++i) {
+    const CommittedEntry& entry = committed_[i - 1];
+    if (witnessed[i - 1] != std::pair(entry.term, entry.chain)) return;
+    Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
+                        NodeName(node), first.value(), i));
+    return;
+  }
+}
+
+void Checker::CheckClaim(size_t node, Index match, const char* what) {
+  const Index last = disks_[node]->last().at.index;
+  if (match <= last) return;
+  Violate(fmt::format("{} states in {} that it has index {}, but its disk ends at {}",
+                      NodeName(node), what, match.value(), last.value()));
+}
+
+void Checker::OnSend(size_t node, const Message& message) {
+  const HardState& on_disk = disks_[node]->hard_state;
+  const auto* vote = std::get_if<VoteMessage>(&message.body);
+  const auto* vote_ack = std::get_if<VoteAck>(&message.body);
+  const bool pre = (vote != nullptr && vote->pre) || (vote_ack != nullptr && vote_ack->pre);
+  if (!pre && message.term > on_disk.term) {
+    Violate(fmt::format("{} uses term {}, which is not on its disk", NodeName(node),
+                        message.term.value()));
+  }
+  // Of an older term than that on the disk it was there before.
+  if (vote_ack != nullptr && !pre && vote_ack->granted && on_disk.vote != message.to &&
+      on_disk.term == message.term) {
+    Violate(NodeName(node) + " gives a vote that is not on its disk");
+  }
+  if (vote_ack != nullptr && !vote_ack->granted) context_.coverage->Count(Mark::kVoteRefused);
+  const auto* append_ack = std::get_if<AppendAck>(&message.body);
+  if (append_ack != nullptr && append_ack->rejected) {
+    context_.coverage->Count(Mark::kAppendRejected);
+  } else if (append_ack != nullptr) {
+    CheckClaim(node, append_ack->match, "an acknowledgement");
+  }
+  const auto* heartbeat_ack = std::get_if<HeartbeatAck>(&message.body);
+  if (heartbeat_ack != nullptr) CheckClaim(node, heartbeat_ack->match, "a heartbeat's answer");
+}
+
+void Checker::OnAppended(size_t node, const std::vector<EntryPtr>& entries) {
+  for (const EntryPtr& entry : entries) {
+    const auto [it, fresh] =
+        chains_.emplace(std::pair(entry->term(), entry->index()), entry->chain());
+    if (fresh || it->second == entry->chain()) continue;
+    Violate(fmt::format("{} appends another entry at term {} index {} than some other node",
+                        NodeName(node), entry->term().value(), entry->index().value()));
+  }
+}
+
+void Checker::OnApplied(size_t node, const LogPoint& applied, uint64_t digest) {
+  const uint64_t index = applied.at.index.value();
+  if (index > committed_.size()) {
+    return Violate(
+        fmt::format("{} applies index {}, which is not committed", NodeName(node), index));
+  }
+  CommittedEntry& entry = committed_[index - 1];
+  if (entry.term != applied.at.term || entry.chain != applied.chain) {
+    return Violate(fmt::format("{} applies another entry at index {} than was committed",
+                               NodeName(node), index));
+  }
+  if (!std::exchange(entry.digest_known, true)) entry.digest = digest;
+  if (entry.digest != digest) {
+    Violate(fmt::format("{} has another state after index {} than some other node", NodeName(node),
+                        index));
+  }
+}
+
+void Checker::OnRestart(size_t node) { commit_checked_[node] = Index(); }
+
+void Checker::AfterPerform(size_t node, const Replica& replica) {
+  const Core& core = replica.core();
+  core.CheckInvariants();
+  if (core.role() == Role::kLeader) {
+    const auto [it, fresh] = leaders_.emplace(core.term(), core.self());
+    if (it->second != core.self()) {
+      Violate(fmt::format("term {} has two leaders, {} and {}", core.term().value(),
+                          NodeName(it->second.value() - 1), NodeName(node)));
+    }
+  }
+  CheckCommit(node, core);
+  CheckLimits(node, core);
+}
+
+void Checker::CheckCommit(size_t node, const Core& core) {
+  const Log& log = core.log();
+  if (log.commit() > log.last_index()) Violate(NodeName(node) + " has committed what it has not");
+  // A damaged log is shorter than the state until it is repaired.
+  if (!core.damaged() && (core.applied() > log.commit() || core.applied() > log.durable())) {
+    Violate(NodeName(node) + " has applied what is not committed and durable");
+  }
+  if (log.commit() <= commit_checked_[node]) return;
+  for (Index i = committed().Next(); i <= log.commit() && violation_.empty(); i = i.Next()) {
+    const EntryPtr entry = log.InMemory(i) ? log.At(i) : disks_[node]->Find(i);
+    if (entry == nullptr) return Violate(NodeName(node) + " has lost an entry that it commits");
+    Commit(node, *entry);
+  }
+  commit_checked_[node] = log.commit();
+  // The chain hash vouches for everything before.
+  const auto point = log.PointAt(log.commit());
+  if (!point || log.commit() == Index() || !violation_.empty()) return;
+  const CommittedEntry& known = committed_[log.commit().value() - 1];
+  if (known.term != point->at.term || known.chain != point->chain) {
+    Violate(fmt::format("{} has committed another entry at index {} than was committed before",
+                        NodeName(node), log.commit().value()));
+  }
+}
+
+// The first time that anyone takes this entry for committed.
+void Checker::Commit(size_t node, const Entry& entry) {
+  const size_t index = entry.index().value();
+  committed_.push_back({entry.term(), entry.chain()});
+  size_t copies = 0;
+  for (size_t voter = 0; voter < voters_; ++voter) {
+    const auto& witnessed = disks_[voter]->witnessed;
+    if (witnessed.size() < index) continue;
+    if (witnessed[index - 1] == std::pair(entry.term(), entry.chain())) ++copies;
+  }
+  if (copies < voters_ / 2 + 1) {
+    Violate(fmt::format("{} takes index {} for committed, but only {} of {} voters have it durable",
+                        NodeName(node), index, copies, voters_));
+  }
+  Revision revision = entry.first_revision();
+  Decoder decoder(entry.payload());
+  for (uint32_t i = 0; i < entry.command_count(); ++i, revision = revision.Next()) {
+    CommandView command;
+    if (!NextCommand(&decoder, &command)) return Violate("a committed entry is malformed");
+    effects_[revision] = {std::string(command.key), std::string(command.value)};
+    if (command.type == CommandType::kDelete) continue;
+    const auto [it, fresh] = revision_of_value_.emplace(std::string(command.value), revision);
+    if (fresh) continue;
+    Violate(fmt::format("the write of {} takes effect twice, at revisions {} and {}", it->first,
+                        it->second.value(), revision.value()));
+  }
+}
+
+void Checker::CheckLimits(size_t node, const Core& core) {
+  const CoreOptions& limits = context_.options->replica.core;
+  // A queue takes what finds it not yet full.
+  const uint64_t one_more = context_.options->replica.entry_bytes_max + 4096;
+  if (core.role() == Role::kLeader && core.CommittedInTerm() &&
+      core.log().uncommitted_bytes() > limits.uncommitted_bytes_max + one_more + 4096) {
+    Violate(fmt::format("{} holds {} uncommitted bytes", NodeName(node),
+                        core.log().uncommitted_bytes()));
+  }
+}
+
+void Checker::OnRefused(const std::string& who, const std::string& value) {
+  if (!value.empty()) refused_.emplace(value, who);
+}
+
+void Checker::OnAcknowledged(Revision revision) {
+  if (!acknowledged_.empty()) revision = std::max(revision, acknowledged_.back().second);
+  acknowledged_.emplace_back(context_.now_us(), revision);
+}
+
+void Checker::OnBoundedRead(size_t node, Revision applied, uint64_t bound_us) {
+  // A slow clock sees less time pass than there was.
+  const double slowest = 1.0 - context_.options->drift;
+  const auto real_us = static_cast<uint64_t>(static_cast<double>(bound_us) / slowest) + 1000;
+  if (real_us > context_.now_us()) return;
+  const uint64_t since_us = context_.now_us() - real_us;
+  const auto later = std::partition_point(
+      acknowledged_.begin(), acknowledged_.end(),
+      [since_us](const auto& acknowledged) { return acknowledged.first < since_us; });
+  if (later == acknowledged_.begin()) return;
+  const Revision needed = std::prev(later)->second;
+  if (applied >= needed) return;
+  Violate(
+      fmt::format("{} serves revision {} as at most {} us old, but revision {} was acknowledged "
+                  "{} us ago",
+                  NodeName(node), applied.value(), bound_us, needed.value(),
+                  context_.now_us() - std::prev(later)->first));
+}
+
+void Checker::CheckHistories() {
+  for (const auto& [value, who] : refused_) {
+    if (revision_of_value_.count(value) == 0) continue;
+    return Violate(
+        fmt::format("{} was told that its write of {} certainly had no effect, but it is "
+                    "revision {}",
+                    who, value, revision_of_value_[value].value()));
+  }
+  for (const std::string& value : leader_level_) {
+    const bool lost = !value.empty() && revision_of_value_.count(value) == 0;
+    if (lost) context_.coverage->Count(Mark::kLeaderLevelLost);
+  }
+  for (const auto& [key, history] : histories_) {
+    for (const HistoryOp& op : history) {
+      if (op.kind == HistoryOp::Kind::kGet || op.version == 0) continue;
+      const auto effect = effects_.find(Revision(op.version));
+      if (effect != effects_.end() && effect->second.key == key &&
+          effect->second.value == op.value) {
+        continue;
+      }
+      return Violate(
+          fmt::format("{}: the write of {} to {} was acknowledged as revision {}, which "
+                      "is {}",
+                      op.who, op.value, key, op.version,
+                      effect == effects_.end() ? "not committed" : "another write"));
+    }
+    const std::string verdict = CheckLinearizable(history);
+    if (!verdict.empty()) return Violate("key " + key + ": " + verdict);
+  }
+}
+
+}  // namespace skein::sim

@@ -1,0 +1,75 @@
+#include "tests/sim/coverage.h"
+
+#include <fmt/format.h>
+
+namespace skein::sim {
+namespace {
+
+constexpr std::array<const char*, kMarkCount> kNames = {
+    "elections won",
+    "votes refused",
+    "leaders that stepped down",
+    "leaders that gave up for a stalled disk",
+    "fast elections after a crash",
+    "truncations",
+    "appends rejected",
+    "logs trimmed",
+    "entries read back from a log",
+    "restarts with entries to replay",
+    "logs damaged",
+    "damaged logs repaired",
+    "crashes",
+    "power losses",
+    "writes that a crash left half done",
+    "pauses",
+    "disk stalls",
+    "disk errors",
+    "full disks",
+    "partitions",
+    "one-way cuts",
+    "clogged links",
+    "swizzles",
+    "streams broken",
+    "wall clock jumps",
+    "messages lost",
+    "messages duplicated",
+    "messages reordered",
+    "messages replayed",
+    "writes acknowledged",
+    "writes refused",
+    "writes rejected after append",
+    "writes of unknown outcome",
+    "writes retried",
+    "writes refused for a full queue",
+    "writes that reached all voters",
+    "writes that all voters did not reach in time",
+    "writes acknowledged by the leader alone and lost",
+    "reads answered",
+    "linearizable reads",
+    "linearizable reads on followers",
+    "bounded reads",
+    "reads refused as behind",
+    "reads failed",
+    "quorums healed",
+};
+
+}  // namespace
+
+const char* MarkName(Mark mark) { return kNames[static_cast<size_t>(mark)]; }
+
+std::string Coverage::Report() const {
+  std::string text;
+  for (size_t i = 0; i < kMarkCount; ++i)
+    text += fmt::format("{:>12}  {}\n", counts_[i], kNames[i]);
+  return text;
+}
+
+std::string Coverage::Missing() const {
+  std::string text;
+  for (size_t i = 0; i < kMarkCount; ++i) {
+    if (counts_[i] == 0) text += fmt::format("{}{}", text.empty() ? "" : ", ", kNames[i]);
+  }
+  return text;
+}
+
+}  // namespace skein::sim

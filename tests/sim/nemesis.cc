@@ -1,0 +1,346 @@
+#include "tests/sim/nemesis.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace skein::sim {
+namespace {
+
+constexpr uint64_t kForEver = ~uint64_t{0} >> 1;
+
+template <typename T>
+void Shuffle(std::vector<T>* items, Random* random) {
+  for (size_t i = items->size(); i > 1; --i) std::swap((*items)[i - 1], (*items)[random->Below(i)]);
+}
+
+}  // namespace
+
+Nemesis::Nemesis(const SimContext& context, Nodes* nodes, SimNetwork* network, SimRpc* rpc,
+                 Random random)
+    : context_(context),
+      nodes_(nodes),
+      network_(network),
+      rpc_(rpc),
+      random_(random),
+      stays_down_(nodes->size()) {}
+
+void Nemesis::Start() {
+  const FaultRates& rates = context_.options->faults;
+  Every(rates.crash, &Nemesis::Crash);
+  Every(rates.crash_all, &Nemesis::CrashAll);
+  Every(rates.power, &Nemesis::LosePower);
+  Every(rates.pause, &Nemesis::Pause);
+  Every(rates.partition, &Nemesis::Partition);
+  Every(rates.isolate, &Nemesis::Isolate);
+  Every(rates.one_way, &Nemesis::CutOneWay);
+  Every(rates.clog, &Nemesis::Clog);
+  Every(rates.swizzle, &Nemesis::Swizzle);
+  Every(rates.stream_break, &Nemesis::BreakStream);
+  Every(rates.disk_stall, &Nemesis::StallDisk);
+  Every(rates.disk_error, &Nemesis::FailDisk);
+  Every(rates.disk_full, &Nemesis::FillDisk);
+  Every(rates.damage, &Nemesis::Damage);
+  Every(rates.wall_jump, &Nemesis::JumpWallClock);
+  Every(rates.client_cut, &Nemesis::CutClient);
+  for (size_t node = 0; node < nodes_->size(); ++node) ReviveLater(node);
+}
+
+void Nemesis::Every(uint64_t mean_us, Strike strike) {
+  if (mean_us == 0) return;
+  context_.scheduler->After(Exponential(&random_, mean_us), [this, mean_us, strike] {
+    if (stopped_) return;
+    (this->*strike)();
+    Every(mean_us, strike);
+  });
+}
+
+// Undoes what was done after some time, unless everything was healed before.
+void Nemesis::Until(uint64_t mean_us, std::function<void()> undo) {
+  if (random_.Chance(0.5)) mean_us /= 10;
+  context_.scheduler->After(Exponential(&random_, mean_us), [this, undo = std::move(undo)] {
+    if (!stopped_) undo();
+  });
+}
+
+void Nemesis::ReviveLater(size_t node) {
+  context_.scheduler->After(Exponential(&random_, context_.options->revive_mean_us), [this, node] {
+    SimNode& target = *(*nodes_)[node];
+    if (!target.alive() && !stays_down_[node]) target.Start();
+    ReviveLater(node);
+  });
+}
+
+size_t Nemesis::OtherThan(size_t node) {
+  const size_t other = random_.Below(nodes_->size() - 1);
+  return other < node ? other : other + 1;
+}
+
+size_t Nemesis::LeaderOrAny() {
+  std::vector<size_t> leaders;
+  for (const auto& node : *nodes_) {
+    if (node->alive() && node->replica()->core().role() == Role::kLeader) {
+      leaders.push_back(node->number());
+    }
+  }
+  if (leaders.empty() || random_.Chance(0.4)) return AnyNode();
+  return leaders[random_.Below(leaders.size())];
+}
+
+void Nemesis::Crash() { (*nodes_)[LeaderOrAny()]->Crash(/*power=*/false); }
+
+void Nemesis::CrashAll() {
+  const bool power = random_.Chance(0.3);
+  for (const auto& node : *nodes_) node->Crash(power);
+}
+
+void Nemesis::LosePower() { (*nodes_)[LeaderOrAny()]->Crash(/*power=*/true); }
+
+// A stopped process, or a whole host that is frozen: then what was sent to it arrives afterwards.
+void Nemesis::Pause() {
+  const size_t number = LeaderOrAny();
+  SimNode* node = (*nodes_)[number].get();
+  node->Pause();
+  const CoreOptions& core = context_.options->replica.core;
+  const uint64_t pause_us = random_.Below(4 * core.election_ticks_min * core.tick_ms * 1000);
+  if (random_.Chance(0.5)) {
+    const uint64_t until_us = context_.now_us() + pause_us + random_.Below(20'000);
+    for (size_t other = 0; other < nodes_->size(); ++other) {
+      if (other != number) network_->Clog(other, number, until_us);
+    }
+  }
+  context_.scheduler->After(pause_us, [this, node] {
+    if (!stopped_) node->Resume();
+  });
+}
+
+void Nemesis::Partition() {
+  if (nodes_->size() < 2) return;
+  context_.coverage->Count(Mark::kPartition);
+  std::vector<std::pair<size_t, size_t>> links;
+  std::vector<bool> side;
+  for (size_t i = 0; i < nodes_->size(); ++i) side.push_back(random_.Chance(0.5));
+  for (size_t a = 0; a < nodes_->size(); ++a) {
+    for (size_t b = 0; b < nodes_->size(); ++b) {
+      if (side[a] != side[b]) links.emplace_back(a, b);
+    }
+  }
+  const bool breaks = random_.Chance(0.5);
+  context_.trace->Say("the network falls apart");
+  for (const auto& [a, b] : links) {
+    network_->Cut(a, b);
+    if (breaks) network_->Break(a, b);
+  }
+  Until(2'000'000, [this, links] {
+    context_.trace->Say("the network grows together");
+    for (const auto& [a, b] : links) network_->Uncut(a, b);
+  });
+}
+
+void Nemesis::CutAll(size_t node, bool to_it, bool from_it, bool cut) {
+  context_.trace->Say(fmt::format("{}{}{} is {}", NodeName(node), to_it ? ", hearing," : "",
+                                  from_it ? ", speaking," : "", cut ? "cut" : "connected"));
+  for (size_t other = 0; other < nodes_->size(); ++other) {
+    if (other == node) continue;
+    if (to_it) cut ? network_->Cut(other, node) : network_->Uncut(other, node);
+    if (from_it) cut ? network_->Cut(node, other) : network_->Uncut(node, other);
+  }
+}
+
+void Nemesis::Isolate() {
+  context_.coverage->Count(Mark::kPartition);
+  const size_t node = LeaderOrAny();
+  CutAll(node, true, true, true);
+  Until(2'000'000, [this, node] { CutAll(node, true, true, false); });
+}
+
+void Nemesis::CutOneWay() {
+  if (nodes_->size() < 2) return;
+  context_.coverage->Count(Mark::kOneWayCut);
+  const size_t node = LeaderOrAny();
+  if (random_.Chance(0.5)) {
+    const bool to_it = random_.Chance(0.5);
+    CutAll(node, to_it, !to_it, true);
+    Until(2'000'000, [this, node, to_it] { CutAll(node, to_it, !to_it, false); });
+    return;
+  }
+  const size_t other = OtherThan(node);
+  network_->Cut(node, other);
+  Until(2'000'000, [this, node, other] { network_->Uncut(node, other); });
+}
+
+// One link; or all of a node, for about as long as it takes to elect another leader, so that what
+// was said before the election arrives after it.
+void Nemesis::Clog() {
+  if (nodes_->size() < 2) return;
+  context_.coverage->Count(Mark::kClog);
+  const size_t node = LeaderOrAny();
+  const size_t one = OtherThan(node);
+  const bool all = random_.Chance(0.5);
+  const uint64_t directions = random_.Between(1, 3);
+  const CoreOptions& core = context_.options->replica.core;
+  const uint64_t until_us =
+      context_.now_us() + random_.Below(3 * core.election_ticks_min * core.tick_ms * 1000);
+  for (size_t other = 0; other < nodes_->size(); ++other) {
+    if (other == node || (!all && other != one)) continue;
+    if ((directions & 1) != 0) network_->Clog(node, other, until_us);
+    if ((directions & 2) != 0) network_->Clog(other, node, until_us);
+  }
+}
+
+void Nemesis::Swizzle() {
+  if (nodes_->size() < 2) return;
+  context_.coverage->Count(Mark::kSwizzle);
+  const size_t node = LeaderOrAny();
+  std::vector<size_t> others;
+  for (size_t other = 0; other < nodes_->size(); ++other) {
+    if (other != node) others.push_back(other);
+  }
+  const uint64_t step_us = Exponential(&random_, 200'000) + 1;
+  const uint64_t open_us = context_.now_us() + step_us * others.size();
+  Shuffle(&others, &random_);
+  std::vector<size_t> opened = others;
+  Shuffle(&opened, &random_);
+  for (size_t i = 0; i < others.size(); ++i) {
+    const size_t place = std::find(opened.begin(), opened.end(), others[i]) - opened.begin();
+    context_.scheduler->After(
+        i * step_us, [this, node, other = others[i], until_us = open_us + place * step_us] {
+          if (stopped_) return;
+          network_->Clog(node, other, until_us);
+          network_->Clog(other, node, until_us);
+        });
+  }
+}
+
+void Nemesis::BreakStream() {
+  if (nodes_->size() < 2) return;
+  context_.coverage->Count(Mark::kStreamBroken);
+  const size_t node = LeaderOrAny();
+  const size_t other = OtherThan(node);
+  random_.Chance(0.5) ? network_->Break(node, other) : network_->Break(other, node);
+}
+
+void Nemesis::StallDisk() {
+  context_.coverage->Count(Mark::kDiskStall);
+  const size_t node = LeaderOrAny();
+  context_.trace->Say("the disk of " + NodeName(node) + " hangs");
+  const uint64_t mean_us = random_.Chance(0.3) ? 5'000'000 : 500'000;
+  (*nodes_)[node]->faults().stalled_until_us = context_.now_us() + Exponential(&random_, mean_us);
+}
+
+void Nemesis::FailDisk() { (*nodes_)[LeaderOrAny()]->faults().fail_next_write = true; }
+
+void Nemesis::FillDisk() {
+  SimNode* node = (*nodes_)[LeaderOrAny()].get();
+  node->faults().full = true;
+  Until(2'000'000, [node] { node->faults().full = false; });
+}
+
+// A leader that has just won is struck while its first entries are on their way.
+void Nemesis::OnLeader(size_t node) {
+  if (stopped_ || !random_.Chance(context_.options->coup)) return;
+  const uint64_t delay_us = Exponential(&random_, 5 * context_.options->delay_mean_us);
+  context_.scheduler->After(delay_us, [this, node] {
+    if (stopped_) return;
+    SimNode* target = (*nodes_)[node].get();
+    switch (random_.Below(3)) {
+      case 0:
+        return target->Crash(/*power=*/false);
+      case 1:
+        target->Pause();
+        return Until(1'000'000, [target] { target->Resume(); });
+      default:
+        CutAll(node, true, true, true);
+        return Until(1'000'000, [this, node] { CutAll(node, true, true, false); });
+    }
+  });
+}
+
+size_t Nemesis::DamagedVoters() const {
+  size_t damaged = 0;
+  for (size_t i = 0; i < context_.options->voters; ++i) damaged += (*nodes_)[i]->IsDamaged();
+  return damaged;
+}
+
+// At most so many that a quorum keeps every committed entry, and nothing that others have trimmed.
+void Nemesis::Damage() {
+  SimNode& node = *(*nodes_)[AnyNode()];
+  if (DamagedVoters() >= (context_.options->voters - 1) / 2) return;
+  node.Crash(/*power=*/false);
+  Index trimmed;
+  for (const auto& other : *nodes_) {
+    trimmed = std::max(trimmed, other->disk().base.point.at.index);
+    if (other->alive()) trimmed = std::max(trimmed, other->replica()->core().all_matched());
+  }
+  const Index last = node.disk().last().at.index;
+  const bool told_by_mark = node.disk().acknowledged == last;
+  if (node.alive() || !told_by_mark || last <= trimmed.Next()) return;
+  node.DamageLog(Index(random_.Between(trimmed.Next().Next().value(), last.value())));
+}
+
+void Nemesis::JumpWallClock() {
+  context_.coverage->Count(Mark::kClockJump);
+  (*nodes_)[AnyNode()]->JumpWallClock(static_cast<int64_t>(random_.Below(7'200'000)) - 3'600'000);
+}
+
+void Nemesis::CutClient() {
+  const size_t client = random_.Below(context_.options->clients);
+  const size_t node = LeaderOrAny();
+  rpc_->Cut(client, node, true);
+  Until(1'000'000, [this, client, node] { rpc_->Cut(client, node, false); });
+}
+
+// Whatever it is, nobody comes to mend it.
+void Nemesis::BreakForGood(size_t node) {
+  SimNode& target = *(*nodes_)[node];
+  switch (random_.Below(6)) {
+    case 0:
+      stays_down_[node] = true;
+      return target.Crash(/*power=*/false);
+    case 1:
+      return CutAll(node, true, true, true);
+    case 2:
+      return CutAll(node, true, false, true);
+    case 3:
+      return CutAll(node, false, true, true);
+    case 4:
+      context_.trace->Say("the disk of " + NodeName(node) + " hangs for ever");
+      target.faults().stalled_until_us = kForEver;
+      return;
+    default:
+      return target.Pause();
+  }
+}
+
+std::vector<size_t> Nemesis::HealQuorum() {
+  context_.coverage->Count(Mark::kHealed);
+  stopped_ = true;
+  network_->HealAll();
+  for (size_t node = 0; node < nodes_->size(); ++node) {
+    for (size_t client = 0; client <= context_.options->clients; ++client) {
+      rpc_->Cut(client, node, false);
+    }
+    SimNode& target = *(*nodes_)[node];
+    target.faults() = {};
+    target.Resume();
+    if (!target.alive()) target.Start();
+  }
+  std::vector<size_t> voters;
+  for (size_t node = 0; node < context_.options->voters; ++node) voters.push_back(node);
+  Shuffle(&voters, &random_);
+  std::stable_partition(voters.begin(), voters.end(),
+                        [this](size_t node) { return !(*nodes_)[node]->IsDamaged(); });
+  const size_t quorum = voters.size() / 2 + 1;
+  const size_t healed_voters = random_.Between(quorum, voters.size());
+  std::vector<size_t> healed(voters.begin(), voters.begin() + healed_voters);
+  std::vector<size_t> broken(voters.begin() + healed_voters, voters.end());
+  for (size_t node = voters.size(); node < nodes_->size(); ++node) {
+    (random_.Chance(0.5) ? healed : broken).push_back(node);
+  }
+  for (const size_t node : broken) BreakForGood(node);
+  std::sort(healed.begin(), healed.end());
+  return healed;
+}
+
+}  // namespace skein::sim

@@ -1,0 +1,67 @@
+// Whoever makes things go wrong, at the rates that the seed has drawn, and mends them again.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "tests/sim/sim_node.h"
+
+namespace skein::sim {
+
+class Nemesis {
+ public:
+  using Nodes = std::vector<std::unique_ptr<SimNode>>;
+
+  Nemesis(const SimContext& context, Nodes* nodes, SimNetwork* network, SimRpc* rpc, Random random);
+
+  void Start();
+  // The node has won an election.
+  void OnLeader(size_t node);
+
+  // From now on a quorum of voters that have their logs works without faults, perhaps with a
+  // learner, and whatever is wrong with the others stays so. Returns who is healed.
+  std::vector<size_t> HealQuorum();
+
+ private:
+  using Strike = void (Nemesis::*)();
+
+  void Every(uint64_t mean_us, Strike strike);
+  void Until(uint64_t mean_us, std::function<void()> undo);
+  void ReviveLater(size_t node);
+
+  void Crash();
+  void CrashAll();
+  void LosePower();
+  void Pause();
+  void Partition();
+  void Isolate();
+  void CutOneWay();
+  void Clog();
+  void Swizzle();
+  void BreakStream();
+  void StallDisk();
+  void FailDisk();
+  void FillDisk();
+  void Damage();
+  void JumpWallClock();
+  void CutClient();
+
+  size_t AnyNode() { return random_.Below(nodes_->size()); }
+  size_t OtherThan(size_t node);
+  // The leader, more often than not, if there is one.
+  size_t LeaderOrAny();
+  void CutAll(size_t node, bool to_it, bool from_it, bool cut);
+  size_t DamagedVoters() const;
+  void BreakForGood(size_t node);
+
+  const SimContext context_;
+  Nodes* const nodes_;
+  SimNetwork* const network_;
+  SimRpc* const rpc_;
+  Random random_;
+  bool stopped_ = false;
+  std::vector<bool> stays_down_;  // by node
+};
+
+}  // namespace skein::sim

@@ -1,0 +1,105 @@
+// One simulated node: a disk that lasts, clocks that drift, and a process that comes and goes. The
+// process is the unmodified Replica, fed as the event loop of a real node feeds it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <variant>
+
+#include "replication/replica.h"
+#include "tests/sim/checker.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_network.h"
+#include "tests/sim/sim_rpc.h"
+#include "tests/sim/sim_server.h"
+
+namespace skein::sim {
+
+class SimNode final : public EventSink, private Transport, private Observer {
+ public:
+  SimNode(const SimContext& context, size_t node, const Membership& membership, Random random);
+
+  // Once, before Start. Both outlive the node. `on_leader`: it has won an election.
+  void Connect(SimNetwork* network, SimRpc* rpc, std::function<void()> on_leader);
+
+  size_t number() const { return node_; }
+  bool alive() const { return process_ != nullptr; }
+  bool paused() const { return paused_; }
+  // Null: down.
+  const Replica* replica() const { return process_ ? process_->replica.get() : nullptr; }
+  const DiskImage& disk() const { return disk_; }
+  DiskFaults& faults() { return faults_; }
+  // The log has lost what the node once acknowledged, and it was not sent again yet.
+  bool IsDamaged() const;
+
+  void Start();
+  // kill -9. `power`: of the whole host.
+  void Crash(bool power);
+  void Pause();
+  void Resume();
+  void JumpWallClock(int64_t delta_ms) { clock_.wall_offset_ms += delta_ms; }
+  // While it is down: the log loses its entries from `first` on.
+  void DamageLog(Index first);
+
+  // From the network, the disk, the transport.
+  void Post(Event event) override;
+  void OnReceived(Message message);
+  void OnRequest(Request request);
+
+ private:
+  using Item = std::variant<Event, Request>;
+
+  struct NodeClock final : Clock {
+    uint64_t MonotonicMicros() const override;
+    uint64_t WallMillis() const override;
+    const Scheduler* scheduler = nullptr;
+    double rate = 1;
+    uint64_t offset_us = 0;
+    int64_t wall_offset_ms = 0;
+  };
+
+  struct Process {
+    std::unique_ptr<SimLogStore> log_store;
+    std::unique_ptr<SimStateMachine> state;
+    std::unique_ptr<Replica> replica;
+    std::unique_ptr<SimServer> server;
+    std::deque<Item> mail;
+    bool run_due = false;
+    uint64_t ticks_due = 0;
+    bool missed_ticks = false;
+    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  };
+
+  // Transport, Observer.
+  void Send(Message message) override { network_->Send(node_, message); }
+  void OnRoleChange(const RoleChange& change) override;
+  void OnAppended(const std::vector<EntryPtr>& entries) override;
+  void OnStage(Stage, Index) override {}
+  void OnNotice(const std::string& notice) override;
+
+  void Wake();
+  void Run();
+  void HandleMail();
+  void HandleTicks();
+  void ScheduleTick();
+  void ScheduleFlush();
+  void End();
+  void OnFatal();
+
+  const SimContext context_;
+  const size_t node_;
+  Random random_;
+  NodeClock clock_;
+  DiskImage disk_;
+  DiskFaults faults_;
+  SimNetwork* network_ = nullptr;
+  SimRpc* rpc_ = nullptr;
+  std::function<void()> on_leader_;
+  std::unique_ptr<Process> process_;
+  uint64_t starts_ = 0;
+  bool paused_ = false;
+  Role role_ = Role::kFollower;
+};
+
+}  // namespace skein::sim

@@ -1,0 +1,159 @@
+#include "tests/sim/sim_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/check.h"
+#include "common/random.h"
+
+namespace skein::sim {
+namespace {
+
+struct NamedRate {
+  const char* name;
+  uint64_t FaultRates::*rate;
+  uint64_t mean_min_us;  // when it is drawn at all
+  uint64_t mean_max_us;
+};
+
+constexpr uint64_t kSecond = 1'000'000;
+
+constexpr NamedRate kRates[] = {
+    {"crash", &FaultRates::crash, kSecond / 10, 10 * kSecond},
+    {"crash-all", &FaultRates::crash_all, 5 * kSecond, 30 * kSecond},
+    {"power", &FaultRates::power, 2 * kSecond, 20 * kSecond},
+    {"pause", &FaultRates::pause, kSecond / 5, 10 * kSecond},
+    {"partition", &FaultRates::partition, kSecond / 5, 10 * kSecond},
+    {"isolate", &FaultRates::isolate, kSecond / 5, 10 * kSecond},
+    {"one-way", &FaultRates::one_way, kSecond / 5, 10 * kSecond},
+    {"clog", &FaultRates::clog, kSecond / 5, 5 * kSecond},
+    {"swizzle", &FaultRates::swizzle, 2 * kSecond, 20 * kSecond},
+    {"break", &FaultRates::stream_break, kSecond / 5, 5 * kSecond},
+    {"stall", &FaultRates::disk_stall, kSecond / 5, 10 * kSecond},
+    {"disk-error", &FaultRates::disk_error, 2 * kSecond, 20 * kSecond},
+    {"disk-full", &FaultRates::disk_full, 2 * kSecond, 20 * kSecond},
+    {"damage", &FaultRates::damage, kSecond, 10 * kSecond},
+    {"wall-jump", &FaultRates::wall_jump, kSecond, 10 * kSecond},
+    {"client-cut", &FaultRates::client_cut, kSecond / 2, 10 * kSecond},
+};
+
+struct NamedChance {
+  const char* name;
+  double SimOptions::*chance;
+  double max;
+};
+
+constexpr NamedChance kChances[] = {
+    {"loss", &SimOptions::loss, 0.05},
+    {"dup", &SimOptions::duplicate, 0.1},
+    {"reorder", &SimOptions::reorder, 0.1},
+    {"replay", &SimOptions::replay, 0.05},
+    {"coup", &SimOptions::coup, 0.9},
+    {"drift", &SimOptions::drift, 0.05},
+    {"half-drain", &SimOptions::half_drain, 0.5},
+    {"ticks-first", &SimOptions::ticks_first, 1.0},
+};
+
+template <typename T>
+T OneOf(Random* random, std::initializer_list<T> choices) {
+  return *(choices.begin() + random->Below(choices.size()));
+}
+
+// Every order of magnitude is as likely as any other.
+uint64_t LogUniform(Random* random, uint64_t low, uint64_t high) {
+  const double share = static_cast<double>(random->Below(1001)) / 1000.0;
+  const double ratio = static_cast<double>(high) / static_cast<double>(low);
+  return static_cast<uint64_t>(static_cast<double>(low) * std::pow(ratio, share));
+}
+
+void DrawLimits(Random* random, SimOptions* options) {
+  CoreOptions& core = options->replica.core;
+  core.election_ticks_min = OneOf<uint64_t>(random, {10, 20, 50});
+  core.election_ticks_max = core.election_ticks_min * 2;
+  core.heartbeat_ticks = core.election_ticks_min / 5;
+  core.stall_ticks = core.election_ticks_min * random->Between(2, 6);
+  core.append_bytes_max = OneOf<uint64_t>(random, {1, 200, 1000, 100'000});
+  core.window_bytes_max =
+      std::max(core.append_bytes_max, OneOf<uint64_t>(random, {1, 200, 1000, 100'000}));
+  core.uncommitted_bytes_max = OneOf<uint64_t>(random, {300, 1000, 4000, 1'000'000});
+  core.applying_bytes_max = OneOf<uint64_t>(random, {1, 300, 2000, 1'000'000});
+  core.memory_bytes_max = OneOf<uint64_t>(random, {0, 500, 2000, 1'000'000});
+  core.trim_step_entries = OneOf<uint64_t>(random, {1, 4, 16, 100});
+  ReplicaOptions& replica = options->replica;
+  replica.entry_bytes_max = OneOf<uint64_t>(random, {1, 100, 500, 100'000});
+  replica.queue_bytes_max = OneOf<uint64_t>(random, {50, 300, 1'000'000});
+  replica.entries_in_flight_max = OneOf<uint64_t>(random, {1, 2, 4});
+  replica.eager_bytes = OneOf<uint64_t>(random, {1, 100, 64 << 10});
+}
+
+void DrawLoad(Random* random, SimOptions* options) {
+  options->delay_min_us = OneOf<uint64_t>(random, {10, 100, 1000});
+  options->delay_mean_us = OneOf<uint64_t>(random, {50, 300, 3000});
+  options->sync_mean_us = OneOf<uint64_t>(random, {20, 500, 5000});
+  options->apply_mean_us = OneOf<uint64_t>(random, {10, 100, 2000});
+  options->flush_every_us = OneOf<uint64_t>(random, {100'000, kSecond, 5 * kSecond});
+  options->clients = random->Between(1, 6);
+  options->calls_each = random->Between(1, 4);
+  options->keys = random->Between(1, 5);
+  options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000, 100'000});
+  options->call_deadline_us = OneOf<uint64_t>(random, {300'000, 1'500'000, 5'000'000});
+  options->write_share = OneOf<double>(random, {0.3, 0.6, 0.9});
+  options->delete_share = OneOf<double>(random, {0.0, 0.1, 0.4});
+}
+
+}  // namespace
+
+std::vector<std::string> FaultNames() {
+  std::vector<std::string> names;
+  for (const NamedRate& rate : kRates) names.emplace_back(rate.name);
+  for (const NamedChance& chance : kChances) names.emplace_back(chance.name);
+  return names;
+}
+
+SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
+  Random random = Random(seed).Fork("options");
+  SimOptions options;
+  options.seed = seed;
+  options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 3, 5, 5});
+  options.learners = random.Chance(0.2) ? 1 : 0;
+  DrawLimits(&random, &options);
+  DrawLoad(&random, &options);
+  // Some seeds have many faults, some few.
+  options.revive_mean_us = OneOf<uint64_t>(&random, {30'000, 400'000, 2'000'000});
+  const double share = OneOf<double>(&random, {0.15, 0.35, 0.6});
+  for (const NamedRate& rate : kRates) {
+    const bool drawn = random.Chance(share);
+    const uint64_t mean_us = LogUniform(&random, rate.mean_min_us, rate.mean_max_us);
+    if (drawn && without.count(rate.name) == 0) options.faults.*(rate.rate) = mean_us;
+  }
+  for (const NamedChance& chance : kChances) {
+    const bool drawn = random.Chance(share);
+    const double value = chance.max * static_cast<double>(random.Between(1, 100)) / 100.0;
+    if (drawn && without.count(chance.name) == 0) options.*(chance.chance) = value;
+  }
+  SKEIN_CHECK(options.replica.core.Validate().ok());
+  return options;
+}
+
+std::string Describe(const SimOptions& options) {
+  std::string text = fmt::format("{} voters", options.voters);
+  if (options.learners > 0) text += fmt::format(", {} learner", options.learners);
+  text +=
+      fmt::format(", election {} to {} ticks, {} clients of {} calls, {} keys",
+                  options.replica.core.election_ticks_min, options.replica.core.election_ticks_max,
+                  options.clients, options.calls_each, options.keys);
+  for (const NamedRate& rate : kRates) {
+    if (options.faults.*(rate.rate) == 0) continue;
+    text += fmt::format(", {} {:.1f} s", rate.name,
+                        static_cast<double>(options.faults.*(rate.rate)) / kSecond);
+  }
+  for (const NamedChance& chance : kChances) {
+    if (options.*(chance.chance) == 0) continue;
+    text += fmt::format(", {} {:.3f}", chance.name, options.*(chance.chance));
+  }
+  return text;
+}
+
+}  // namespace skein::sim
