@@ -97,6 +97,84 @@ TEST(Core, TakesBackOnlyStampsOfItsOwnClock) {
   EXPECT_EQ(hear(1500, 4000), 1500u);
 }
 
+// Entries of term 1 from index 1 on.
+std::vector<EntryPtr> Entries(size_t count) {
+  std::vector<EntryPtr> entries;
+  LogPoint last;
+  for (size_t i = 0; i < count; ++i) {
+    entries.push_back(Next(last, 1, "a"));
+    last = entries.back()->point();
+  }
+  return entries;
+}
+
+// n2, leader of term 2, with a log of committed entries that are not in memory, and its no-op.
+Core Leader(const std::vector<EntryPtr>& committed) {
+  Core core = Follower(committed, committed.back()->index());
+  uint64_t written = 0;
+  const auto settle = [&core, &written] {
+    for (Ready ready = core.TakeReady(); ready.persist; ready = core.TakeReady()) {
+      written = ready.persist->id;
+      core.Step(Persisted{written});
+    }
+  };
+  while (core.role() == Role::kFollower) core.Step(Tick{});
+  settle();
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(2), VoteAck{true, true, ""}}, 0});
+  settle();
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(2), VoteAck{false, true, ""}}, 0});
+  settle();
+  return core;
+}
+
+// An acknowledgement from before sends a member back while its entries are being read: what was
+// read is then not what comes next, and must not be sent behind the wrong predecessor.
+TEST(Core, DropsEntriesReadForAPlaceThatAMemberHasLeft) {
+  const std::vector<EntryPtr> entries = Entries(5);
+  Core core = Leader(entries);
+  ASSERT_EQ(core.role(), Role::kLeader);
+  const auto hear = [&core](AppendAck ack) {
+    core.Step(Received{Message{NodeId(1), NodeId(2), Term(2), ack}, 0});
+  };
+  hear({.rejected = true,
+        .previous_index = Index(5),
+        .last = entries[3]->point(),
+        .commit = Index(3)});
+  const Ready asked = core.TakeReady();
+  ASSERT_EQ(asked.log_reads.size(), 1u);
+  ASSERT_EQ(asked.log_reads[0].first, Index(3));
+  hear({.match = Index(2)});
+  core.Step(LogReadDone{asked.log_reads[0].id, {entries[2], entries[3]}});
+  const Ready ready = core.TakeReady();
+  EXPECT_EQ(ready.log_reads.size(), 1u) << "asks again, from where the member is now";
+  for (const Message& message : ready.send_now) {
+    const auto* append = std::get_if<AppendMessage>(&message.body);
+    if (append == nullptr || append->entries.empty()) continue;
+    EXPECT_EQ(append->entries.front()->index(), append->previous.index.Next());
+  }
+}
+
+// The log of a damaged node ends before what its state holds and what every member once had; it
+// trims nothing that it does not have.
+TEST(Core, DamagedLogIsNotTrimmedAboveItsEnd) {
+  const std::vector<EntryPtr> entries = Entries(9);
+  LogRecovery recovery;
+  recovery.base.membership = ThreeVoters();
+  recovery.hard_state = {Term(1), NodeId(), Index(9)};
+  recovery.last = entries[3]->point();
+  recovery.tail_base = recovery.last;
+  recovery.acknowledged = Index(9);
+  CoreOptions options;
+  options.trim_step_entries = 1;
+  Core core(options, NodeId(2), recovery, entries[8]->point(), Random(1));
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(1),
+                             HeartbeatMessage{.round = 1, .commit = Index(9), .trim = Index(9)}},
+                     0});
+  const Ready ready = core.TakeReady();
+  ASSERT_TRUE(ready.trim.has_value());
+  EXPECT_LT(*ready.trim, Index(4));
+}
+
 TEST(Core, StopsWhenTheStoreFails) {
   Core core = Follower({}, Index(0));
   core.Step(StorageFailed{absl::InternalError("log/000001.log: I/O error")});
