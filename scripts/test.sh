@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
-SUITES=(style unit contract story server integration)
+SUITES=(style unit contract story simulation server integration)
 ASAN_SUITES=(unit contract story)
 TSAN_SUITES=(server integration)
 

@@ -174,8 +174,11 @@ void Replica::ReportStages() {
     if (leads) {
       pending_.OnCommitted(core_.term(), core_.commit());
       const uint64_t now_us = clock_->MonotonicMicros();
-      for (Index i = std::max(reported_commit_, core_.log().base().at.index).Next();
-           i <= core_.commit(); i = i.Next()) {
+      const LogPoint& base = core_.log().base();
+      // What has left memory already counts as one, of bytes that are no longer known.
+      if (base.at.index > reported_commit_) lag_.OnCommitted(base, 0, now_us);
+      for (Index i = std::max(reported_commit_, base.at.index).Next(); i <= core_.commit();
+           i = i.Next()) {
         const EntryPtr& entry = core_.log().At(i);
         lag_.OnCommitted(entry->point(), entry->bytes(), now_us);
       }

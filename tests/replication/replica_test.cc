@@ -51,8 +51,9 @@ class ReplicaTest : public testing::Test {
  protected:
   void Start(uint64_t voters) {
     LogRecovery recovery;
-    for (uint64_t i = 1; i <= voters; ++i) {
-      recovery.base.membership.members.push_back({NodeId(i), "n" + std::to_string(i), "", true});
+    for (uint64_t i = 1; i <= voters + learners_; ++i) {
+      recovery.base.membership.members.push_back(
+          {NodeId(i), "n" + std::to_string(i), "", i <= voters});
     }
     replica_ = std::make_unique<Replica>(options_, NodeId(1), std::move(recovery), &log_, &state_,
                                          &transport_, &observer_, &clock_, Random(1));
@@ -96,6 +97,7 @@ class ReplicaTest : public testing::Test {
   }
 
   ReplicaOptions options_;
+  uint64_t learners_ = 0;
   FakeClock clock_;
   FakeLogStore log_;
   FakeStateMachine state_;
@@ -104,6 +106,20 @@ class ReplicaTest : public testing::Test {
   std::unique_ptr<Replica> replica_;
   size_t persisted_ = 0;
 };
+
+// What is committed may leave memory at once; a member that has not applied it lags all the same.
+TEST_F(ReplicaTest, LagCountsWhatIsNoLongerInMemory) {
+  options_.core.memory_bytes_max = 0;
+  learners_ = 1;
+  Lead();
+  std::vector<ProposalResult> heard;
+  Propose("a", &heard);
+  replica_->Perform();
+  PersistAll();
+  ASSERT_EQ(heard.size(), 1u);
+  clock_.now_us += 5'000;
+  EXPECT_EQ(replica_->LagOf(NodeId(2)).milliseconds, 5u);
+}
 
 TEST_F(ReplicaTest, WhatArrivesMeanwhileBecomesOneEntry) {
   Lead();

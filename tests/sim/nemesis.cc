@@ -97,18 +97,19 @@ void Nemesis::CrashAll() {
 
 void Nemesis::LosePower() { (*nodes_)[LeaderOrAny()]->Crash(/*power=*/true); }
 
-// A stopped process, or a whole host that is frozen: then what was sent to it arrives afterwards.
-void Nemesis::Pause() {
-  const size_t number = LeaderOrAny();
+void Nemesis::Pause() { Freeze(LeaderOrAny(), /*whole_host=*/random_.Chance(0.5)); }
+
+// What is sent to a stopped process waits for it; what is sent to a frozen host arrives a little
+// after it has woken up.
+void Nemesis::Freeze(size_t number, bool whole_host) {
   SimNode* node = (*nodes_)[number].get();
+  if (stopped_ || node->paused()) return;
   node->Pause();
   const CoreOptions& core = context_.options->replica.core;
   const uint64_t pause_us = random_.Below(4 * core.election_ticks_min * core.tick_ms * 1000);
-  if (random_.Chance(0.5)) {
-    const uint64_t until_us = context_.now_us() + pause_us + random_.Below(20'000);
-    for (size_t other = 0; other < nodes_->size(); ++other) {
-      if (other != number) network_->Clog(other, number, until_us);
-    }
+  const uint64_t until_us = context_.now_us() + pause_us + random_.Below(20'000);
+  for (size_t other = 0; whole_host && other < nodes_->size(); ++other) {
+    if (other != number) network_->Clog(other, number, until_us);
   }
   context_.scheduler->After(pause_us, [this, node] {
     if (!stopped_) node->Resume();
@@ -239,7 +240,9 @@ void Nemesis::FillDisk() {
 
 // A leader that has just won is struck while its first entries are on their way.
 void Nemesis::OnLeader(size_t node) {
-  if (stopped_ || !random_.Chance(context_.options->coup)) return;
+  if (stopped_) return;
+  if (context_.options->replay > 0 && random_.Chance(0.3)) network_->ReplayOld(node);
+  if (!random_.Chance(context_.options->coup)) return;
   const uint64_t delay_us = Exponential(&random_, 5 * context_.options->delay_mean_us);
   context_.scheduler->After(delay_us, [this, node] {
     if (stopped_) return;
@@ -255,6 +258,11 @@ void Nemesis::OnLeader(size_t node) {
         return Until(1'000'000, [this, node] { CutAll(node, true, true, false); });
     }
   });
+}
+
+// The host freezes while the answers are on their way.
+void Nemesis::OnHeartbeat(size_t node) {
+  if (random_.Chance(context_.options->freeze)) Freeze(node, /*whole_host=*/true);
 }
 
 size_t Nemesis::DamagedVoters() const {

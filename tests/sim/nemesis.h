@@ -18,6 +18,8 @@ class Nemesis {
   void Start();
   // The node has won an election.
   void OnLeader(size_t node);
+  // The node sends a heartbeat.
+  void OnHeartbeat(size_t node);
 
   // From now on a quorum of voters that have their logs works without faults, perhaps with a
   // learner, and whatever is wrong with the others stays so. Returns who is healed.
@@ -34,6 +36,7 @@ class Nemesis {
   void CrashAll();
   void LosePower();
   void Pause();
+  void Freeze(size_t number, bool whole_host);
   void Partition();
   void Isolate();
   void CutOneWay();

@@ -11,9 +11,9 @@ namespace {
 using client::CallKind;
 using client::Happened;
 
-constexpr uint64_t kReadAttemptUs = 200'000;
-constexpr uint64_t kStatusTimeoutUs = 300'000;
-constexpr uint64_t kRefreshUs = 500'000;
+constexpr uint64_t kReadAttemptUs = 500'000;
+constexpr uint64_t kStatusTimeoutUs = 1'000'000;
+constexpr uint64_t kRefreshUs = 1'000'000;
 constexpr uint64_t kUrgentRefreshUs = 20'000;
 
 std::vector<std::string> Endpoints(size_t nodes) {
@@ -169,6 +169,7 @@ void SimClient::OnResponse(size_t node, Response response) {
                        .term = response.term,
                        .applied = response.applied,
                        .staleness_ms = response.staleness_ms});
+  view_.ObserveMembers(response.members);
   const auto it = calls_.find(response.id);
   if (it == calls_.end() || it->second.to != node) return;
   if (response.error.ok()) return Succeed(response.id, response);

@@ -12,7 +12,7 @@ namespace skein::sim {
 namespace {
 
 constexpr size_t kUnderWayMax = 256;
-constexpr size_t kOldMax = 16;
+constexpr size_t kOldMax = 32;
 constexpr uint64_t kReopenMeanUs = 30'000;
 
 size_t PlaceOf(NodeId id) { return id.value() - 1; }
@@ -106,7 +106,7 @@ void SimNetwork::Send(size_t from, const Message& message) {
                              Deliver(from, to, bytes);
                            });
   }
-  if (options.replay > 0 && random_.Chance(0.02)) {
+  if (options.replay > 0 && random_.Chance(0.05)) {
     link.old.push_back(bytes);
     if (link.old.size() > kOldMax) link.old.erase(link.old.begin() + random_.Below(kOldMax));
   }
@@ -161,6 +161,17 @@ void SimNetwork::OnEnd(size_t node) {
 
 void SimNetwork::Clog(size_t from, size_t to, uint64_t until_us) {
   LinkOf(from, to).clogged_until_us = std::max(LinkOf(from, to).clogged_until_us, until_us);
+}
+
+void SimNetwork::ReplayOld(size_t to) {
+  for (size_t from = 0; from < nodes_; ++from) {
+    for (const grpc::ByteBuffer& bytes : LinkOf(from, to).old) {
+      if (random_.Chance(0.5)) continue;
+      context_.coverage->Count(Mark::kMessageReplayed);
+      context_.scheduler->After(Exponential(&random_, 100 * context_.options->delay_mean_us),
+                                [this, from, to, bytes] { Deliver(from, to, bytes); });
+    }
+  }
 }
 
 void SimNetwork::HealAll() {

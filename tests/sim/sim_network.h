@@ -39,6 +39,8 @@ class SimNetwork {
   void Uncut(size_t from, size_t to) { --LinkOf(from, to).cuts; }
   // Nothing arrives before this time.
   void Clog(size_t from, size_t to, uint64_t until_us);
+  // Messages that were sent to the node long ago arrive once more.
+  void ReplayOld(size_t to);
   // What is under way on the stream is lost from some point on.
   void Break(size_t from, size_t to);
   // No cuts and clogs, and no more loss, duplicates, reordering and replays.

@@ -31,10 +31,10 @@ SimNode::SimNode(const SimContext& context, size_t node, const Membership& membe
   clock_.offset_us = kBootedUs + random_.Below(1'000'000'000);
 }
 
-void SimNode::Connect(SimNetwork* network, SimRpc* rpc, std::function<void()> on_leader) {
+void SimNode::Connect(SimNetwork* network, SimRpc* rpc, Hooks hooks) {
   network_ = network;
   rpc_ = rpc;
-  on_leader_ = std::move(on_leader);
+  hooks_ = std::move(hooks);
 }
 
 bool SimNode::IsDamaged() const {
@@ -209,6 +209,11 @@ void SimNode::OnFatal() {
   End();
 }
 
+void SimNode::Send(Message message) {
+  network_->Send(node_, message);
+  if (std::holds_alternative<HeartbeatMessage>(message.body)) hooks_.on_heartbeat();
+}
+
 void SimNode::OnRoleChange(const RoleChange& change) {
   const Role before = std::exchange(role_, change.role);
   context_.trace->Mix(static_cast<uint64_t>(change.role) << 32 | change.term.value());
@@ -218,7 +223,7 @@ void SimNode::OnRoleChange(const RoleChange& change) {
   }
   if (change.role == Role::kLeader) {
     context_.coverage->Count(Mark::kElection);
-    on_leader_();
+    hooks_.on_leader();
     if (change.reason.find("refuses connections") != std::string::npos) {
       context_.coverage->Count(Mark::kFastElection);
     }

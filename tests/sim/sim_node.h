@@ -20,8 +20,12 @@ class SimNode final : public EventSink, private Transport, private Observer {
  public:
   SimNode(const SimContext& context, size_t node, const Membership& membership, Random random);
 
-  // Once, before Start. Both outlive the node. `on_leader`: it has won an election.
-  void Connect(SimNetwork* network, SimRpc* rpc, std::function<void()> on_leader);
+  struct Hooks {
+    std::function<void()> on_leader;     // it has won an election
+    std::function<void()> on_heartbeat;  // it has sent one
+  };
+  // Once, before Start. Both outlive the node.
+  void Connect(SimNetwork* network, SimRpc* rpc, Hooks hooks);
 
   size_t number() const { return node_; }
   bool alive() const { return process_ != nullptr; }
@@ -72,7 +76,7 @@ class SimNode final : public EventSink, private Transport, private Observer {
   };
 
   // Transport, Observer.
-  void Send(Message message) override { network_->Send(node_, message); }
+  void Send(Message message) override;
   void OnRoleChange(const RoleChange& change) override;
   void OnAppended(const std::vector<EntryPtr>& entries) override;
   void OnStage(Stage, Index) override {}
@@ -95,7 +99,7 @@ class SimNode final : public EventSink, private Transport, private Observer {
   DiskFaults faults_;
   SimNetwork* network_ = nullptr;
   SimRpc* rpc_ = nullptr;
-  std::function<void()> on_leader_;
+  Hooks hooks_;
   std::unique_ptr<Process> process_;
   uint64_t starts_ = 0;
   bool paused_ = false;

@@ -51,6 +51,7 @@ constexpr NamedChance kChances[] = {
     {"reorder", &SimOptions::reorder, 0.1},
     {"replay", &SimOptions::replay, 0.05},
     {"coup", &SimOptions::coup, 0.9},
+    {"freeze", &SimOptions::freeze, 0.01},
     {"drift", &SimOptions::drift, 0.05},
     {"half-drain", &SimOptions::half_drain, 0.5},
     {"ticks-first", &SimOptions::ticks_first, 1.0},

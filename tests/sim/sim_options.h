@@ -55,7 +55,8 @@ struct SimOptions {
 
   uint64_t revive_mean_us = 400'000;  // until a process that has ended is started again
 
-  double coup = 0;  // a new leader is struck at once
+  double coup = 0;    // a new leader is struck at once
+  double freeze = 0;  // a host freezes as it sends a heartbeat
 
   double drift = 0;        // clocks run faster or slower by at most this share
   double half_drain = 0;   // the event loop handles only some of its mail

@@ -37,8 +37,24 @@ void SimServer::OnRequest(Request request) {
     case Request::Kind::kGet:
       return Read(std::move(request));
     case Request::Kind::kStatus:
-      return Reply(request, {});
+      Response response;
+      response.members = Members();
+      return Reply(request, std::move(response));
   }
+}
+
+// Only a leader knows how far the others are behind.
+std::vector<client::Member> SimServer::Members() const {
+  const Core& core = replica_->core();
+  std::vector<client::Member> members;
+  for (const skein::Member& member : core.membership().members) {
+    client::Member known{member.name, member.address, member.voter, std::nullopt};
+    if (core.role() == Role::kLeader) {
+      known.lag_ms = static_cast<int64_t>(replica_->LagOf(member.id).milliseconds);
+    }
+    members.push_back(std::move(known));
+  }
+  return members;
 }
 
 void SimServer::Write(Request request) {

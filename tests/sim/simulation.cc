@@ -43,8 +43,10 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
   rpc_ = std::make_unique<SimRpc>(context_, options_.clients + 1, count,
                                   static_cast<RpcEnds*>(this), random.Fork("rpc"));
   for (const auto& node : nodes_) {
+    const size_t number = node->number();
     node->Connect(network_.get(), rpc_.get(),
-                  [this, number = node->number()] { nemesis_->OnLeader(number); });
+                  {.on_leader = [this, number] { nemesis_->OnLeader(number); },
+                   .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); }});
   }
   for (size_t client = 0; client <= options_.clients; ++client) {
     clients_.push_back(std::make_unique<SimClient>(
