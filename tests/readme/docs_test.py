@@ -75,6 +75,19 @@ def words_missing(words, markdown):
     return sorted(word for word in words if not re.search(rf'`{re.escape(word)}[`= ]', markdown))
 
 
+def tests_named(markdown):
+    """What the last column of a table names in code type."""
+    rows = [line.strip().strip('|').split('|') for line in markdown.splitlines()
+            if line.startswith('|')]
+    return {name for row in rows[2:] for name in re.findall(r'`([^`]+)`', row[-1])}
+
+
+def tests_defined(code):
+    """`Suite.Name` of each test of GoogleTest."""
+    return {f'{suite}.{name}' for suite, name in
+            re.findall(r'^(?:TYPED_)?TEST(?:_F|_P)?\((\w+),\s*(\w+)\)', code, flags=re.M)}
+
+
 def read(path):
     return (ROOT / path).read_text(encoding='utf-8', errors='replace')
 
@@ -118,6 +131,15 @@ class PagesTest(unittest.TestCase):
         self.assertEqual(words_missing(reasons, read('docs/wire_protocol.md')), [])
 
 
+    def test_every_bug_is_held_down(self):
+        defined = {path.name for path in files({'.txt'}, ('tests/scenarios',))}
+        for path in files({'.h', '.cc'}, ('tests',)):
+            defined |= tests_defined(read(path))
+        named = tests_named(read('docs/bugs.md'))
+        self.assertGreater(len(named), 10)
+        self.assertEqual(sorted(named - defined), [])
+
+
 class ChecksCanFailTest(unittest.TestCase):
     def broken(self, markdown):
         pages = {'docs/a.md': '# A b, c\n', 'docs': ''}
@@ -134,6 +156,12 @@ class ChecksCanFailTest(unittest.TestCase):
     def test_rules(self):
         self.assertEqual(rules_cited('R1, R14–R16 (R9); R12 to R13; XR5'), {1, 9, 12, 13, 14, 15, 16})
         self.assertEqual(rules_explained('- **R7** x\n**R8** y\nsee **R9**, R1'), {7, 8})
+
+    def test_tests(self):
+        self.assertEqual(tests_named('`No.1`\n| a | b |\n|---|---|\n| `No.2` | x `Yes.1` `y.txt` |\n'),
+                         {'Yes.1', 'y.txt'})
+        self.assertEqual(tests_defined('TEST(A, B) {\nTEST_F(C,\n       D) {\n// TEST(E, F)\n'),
+                         {'A.B', 'C.D'})
 
     def test_words(self):
         self.assertEqual(flags_of('Options:\n  -h,--help   x\n  --data-dir TEXT  y --no\n'),
