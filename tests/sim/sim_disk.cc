@@ -17,10 +17,19 @@ uint64_t DigestOf(std::string_view key, const StoredValue& stored) {
   return ChainHash(ChainHash(Checksum64(key), Checksum64(stored.value)), stored.version.value());
 }
 
+bool IsWellFormed(const Entry& entry) {
+  Decoder decoder(entry.payload());
+  uint32_t commands = 0;
+  for (CommandView command; !decoder.empty(); ++commands) {
+    if (!NextCommand(&decoder, &command)) return false;
+  }
+  return commands == entry.command_count();
+}
+
 }  // namespace
 
-void SimState::Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes) {
-  SKEIN_CHECK(entry.Follows(applied));
+bool SimState::Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes) {
+  if (!entry.Follows(applied) || !IsWellFormed(entry)) return false;
   Revision revision = entry.first_revision();
   Decoder decoder(entry.payload());
   for (uint32_t i = 0; i < entry.command_count(); ++i, revision = revision.Next()) {
@@ -40,6 +49,7 @@ void SimState::Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes) 
     digest ^= DigestOf(key, stored);
   }
   applied = entry.point();
+  return true;
 }
 
 EntryPtr DiskImage::Find(Index index) const {
@@ -217,6 +227,7 @@ SimStateMachine::SimStateMachine(const SimContext& context, size_t node, DiskIma
 void SimStateMachine::Start(EventSink* sink) { sink_ = sink; }
 
 void SimStateMachine::Apply(std::vector<EntryPtr> entries) {
+  if (failed_) return;
   for (EntryPtr& entry : entries) waiting_.push_back(std::move(entry));
   if (applying_ || waiting_.empty()) return;
   applying_ = true;
@@ -232,11 +243,12 @@ void SimStateMachine::ApplySome() {
   for (uint64_t left = random_.Between(1, waiting_.size()); left > 0; --left) {
     const EntryPtr entry = std::move(waiting_.front());
     waiting_.pop_front();
-    if (!entry->Follows(state_.applied)) {
-      context_.checker->Violate(NodeName(node_) + " applies an entry that does not follow");
+    if (!state_.Apply(*entry, &applied.outcomes)) {
+      failed_ = true;
+      sink_->Post(StorageFailed{absl::DataLossError(fmt::format(
+          "{}/state: entry {} cannot be applied", NodeName(node_), entry->index().value()))});
       return;
     }
-    state_.Apply(*entry, &applied.outcomes);
     context_.checker->OnApplied(node_, state_.applied, state_.digest);
   }
   applied.index = state_.applied.at.index;

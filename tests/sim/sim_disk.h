@@ -1,7 +1,7 @@
 // What a simulated node keeps over a crash, and the log store and state machine that work on it.
 //
-// A LogStore or StateMachine object is one process's; the DiskImage outlives it. Destroying the
-// object is the crash: see SimLogStore::Crash for what is left of the writes under way.
+// A LogStore or StateMachine object is one process's; the DiskImage outlives it. What is under way
+// when the object is destroyed has no effect; see SimLogStore::Crash for a crash amid writes.
 #pragma once
 
 #include <deque>
@@ -28,8 +28,9 @@ struct SimState {
   LogPoint applied;
   uint64_t digest = 0;  // of `data`
 
-  // The next entry. Tells what became of its deletes.
-  void Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes);
+  // The next entry. Tells what became of its deletes. False, and no effect, if it does not follow
+  // or its batch is malformed.
+  bool Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes);
 };
 
 struct DiskImage {
@@ -58,9 +59,9 @@ struct DiskFaults {
 
 class SimLogStore final : public LogStore {
  public:
-  // All but the context may be destroyed only after Crash or with the store.
   SimLogStore(const SimContext& context, size_t node, DiskImage* image, const DiskFaults* faults,
               Random random);
+  ~SimLogStore() override { *alive_ = false; }
 
   absl::StatusOr<LogRecovery> Recover() override;
   void Start(EventSink* sink) override;
@@ -117,6 +118,7 @@ class SimStateMachine final : public StateMachine {
   SimState state_;
   std::deque<EntryPtr> waiting_;
   bool applying_ = false;
+  bool failed_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
