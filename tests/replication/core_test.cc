@@ -154,6 +154,24 @@ TEST(Core, DropsEntriesReadForAPlaceThatAMemberHasLeft) {
   }
 }
 
+// What is to be applied was read back from the log together with an entry that was not committed
+// then. By the time it arrives another leader has replaced that entry and committed its own.
+TEST(Core, AppliesNoEntryThatWasReplacedWhileItWasRead) {
+  const std::vector<EntryPtr> entries = Entries(3);
+  Core core = Follower(entries, Index(2));
+  const Ready asked = core.TakeReady();
+  ASSERT_EQ(asked.log_reads.size(), 1u);
+  const EntryPtr replaced = Next(entries[1]->point(), 2, "b");
+  core.Step(From(1, 2, {entries[1]->position(), entries[1]->chain(), Index(3), {replaced}}));
+  const Ready written = core.TakeReady();
+  ASSERT_TRUE(written.persist.has_value());
+  core.Step(Persisted{written.persist->id});
+  core.Step(LogReadDone{asked.log_reads[0].id, entries});
+  std::vector<EntryPtr> applied = core.TakeReady().apply;
+  ASSERT_GE(applied.size(), 2u);
+  for (const EntryPtr& entry : applied) EXPECT_NE(entry->chain(), entries[2]->chain());
+}
+
 // The log of a damaged node ends before what its state holds and what every member once had; it
 // trims nothing that it does not have.
 TEST(Core, DamagedLogIsNotTrimmedAboveItsEnd) {

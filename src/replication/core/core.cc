@@ -182,7 +182,7 @@ void Core::OnLogRead(const LogReadDone& event) {
     apply_log_read_ = 0;
     if (event.entries.front()->index() != applying_.Next()) return;
     for (const EntryPtr& entry : event.entries) {
-      if (entry->index() > std::min(log_.commit(), log_.durable())) break;
+      if (entry->index() > apply_read_to_) break;
       applying_ = entry->index();
       applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
       applying_bytes_ += entry->bytes();

@@ -185,6 +185,7 @@ class Core {
   Index trimmed_;
   uint64_t next_log_read_ = 1;
   uint64_t apply_log_read_ = 0;  // the LogRead whose entries are to be applied; 0: none
+  Index apply_read_to_;          // what it reads above this was not committed and may be replaced
 
   Role role_ = Role::kFollower;
   NodeId leader_;

@@ -69,6 +69,7 @@ void Core::TakeApply() {
   if (!log_.InMemory(applying_.Next())) {
     if (apply_log_read_ != 0) return;
     apply_log_read_ = next_log_read_++;
+    apply_read_to_ = limit;
     ready_.log_reads.push_back({apply_log_read_, applying_.Next(), options_.append_bytes_max});
     return;
   }
