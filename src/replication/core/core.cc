@@ -132,8 +132,6 @@ bool Core::AcceptTerm(const Message& message) {
   if (message.term == term_) return true;
   // R9: a stale leader or candidate learns the newer term from the answer.
   if (vote != nullptr) return true;
-  if (SKEIN_PLANTED("counts-old-acks") && std::holds_alternative<AppendAck>(message.body))
-    return true;
   if (std::holds_alternative<AppendMessage>(message.body) ||
       std::holds_alternative<HeartbeatMessage>(message.body)) {
     Send(message.from, term_, HeartbeatAck{});
