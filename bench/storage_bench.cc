@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/random.h"
 #include "replication/command.h"
 #include "storage/kv_state_machine.h"
@@ -30,7 +30,7 @@ double NowMicros() {
 class WaitingSink final : public EventSink {
  public:
   void Post(Event event) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (const auto* done = std::get_if<Persisted>(&event)) persisted_ = done->id;
     if (const auto* done = std::get_if<Applied>(&event)) applied_ = done->index;
     if (const auto* failed = std::get_if<StorageFailed>(&event)) {
@@ -40,17 +40,17 @@ class WaitingSink final : public EventSink {
     changed_.SignalAll();
   }
   void WaitPersisted(uint64_t id) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (persisted_ < id) changed_.Wait(&mu_);
   }
   void WaitApplied(Index index) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (applied_ < index) changed_.Wait(&mu_);
   }
 
  private:
-  absl::Mutex mu_;
-  absl::CondVar changed_;
+  Mutex mu_;
+  CondVar changed_;
   uint64_t persisted_ ABSL_GUARDED_BY(mu_) = 0;
   Index applied_ ABSL_GUARDED_BY(mu_);
 };

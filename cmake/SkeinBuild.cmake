@@ -17,6 +17,8 @@ if(SKEIN_SANITIZE)
   target_compile_options(skein_flags INTERFACE -fsanitize=${SKEIN_SANITIZE} -fno-sanitize-recover=all -g1)
   target_link_options(skein_flags INTERFACE -fsanitize=${SKEIN_SANITIZE})
   set(SKEIN_JEMALLOC OFF)
+  # Despite its name CMake puts it before all tests that are targets, also to list their cases.
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${CMAKE_SOURCE_DIR}/scripts/lib/under_sanitizer.sh)
 endif()
 
 # One static library per folder, its includes rooted at src/.
@@ -44,6 +46,9 @@ function(skein_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
+  endif()
+  if(SKEIN_SANITIZE)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})

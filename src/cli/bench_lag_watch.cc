@@ -7,7 +7,7 @@
 #include <chrono>
 #include <thread>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace skein::cli {
 namespace {
@@ -49,7 +49,7 @@ class LagWatch::Probe {
   // Completes what is under way.
   void Stop(LagObservations* into) {
     End();
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     into->probe_revisions = std::move(revisions_);
     into->probe_errors = errors_;
     into->probe_read_us = read_us_;
@@ -93,12 +93,12 @@ class LagWatch::Probe {
 
   void Write() {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       ++writing_;
     }
     writer_->PutAsync(kProbeKey, fmt::format("{:020d}", MonotonicMicros()), {},
                       [this](absl::StatusOr<PutResult> result) {
-                        absl::MutexLock lock(&mu_);
+                        MutexLock lock(&mu_);
                         --writing_;
                         if (!result.ok()) {
                           ++errors_;
@@ -114,7 +114,7 @@ class LagWatch::Probe {
     bool needed = false;
     for (Reader& reader : readers_) {
       {
-        absl::MutexLock lock(&mu_);
+        MutexLock lock(&mu_);
         if (writing_ == 0 && reader.timeline.newest() >= newest_) continue;
         needed = true;
         if (reader.reading) continue;
@@ -133,7 +133,7 @@ class LagWatch::Probe {
 
   void OnRead(Reader* reader, uint64_t begin_us, const absl::StatusOr<GetResult>& result) {
     const uint64_t now_us = MonotonicMicros();
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     reader->reading = false;
     if (!result.ok()) {
       ++errors_;
@@ -149,7 +149,7 @@ class LagWatch::Probe {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
 
-  absl::Mutex mu_;
+  Mutex mu_;
   uint64_t writing_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t newest_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t errors_ ABSL_GUARDED_BY(mu_) = 0;

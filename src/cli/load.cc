@@ -7,8 +7,8 @@
 #include <chrono>
 #include <thread>
 
-#include "absl/synchronization/mutex.h"
 #include "cli/command.h"
+#include "common/mutex.h"
 
 namespace skein::cli {
 namespace {
@@ -245,26 +245,26 @@ LoadResult RunLoad(const LoadOptions& options,
 absl::Status Preload(Client* client, const LoadOptions& options) {
   const std::string value(options.value_bytes, 'v');
   const uint64_t window = std::clamp<uint64_t>((8 << 20) / (options.value_bytes + 1), 1, 256);
-  absl::Mutex mu;
+  Mutex mu;
+  CondVar answered;
   uint64_t in_flight = 0;
   absl::Status first_error;
   for (uint64_t n = 0; n < options.keys; ++n) {
     {
-      absl::MutexLock lock(&mu);
-      const auto room = [&] { return in_flight < window; };
-      mu.Await(absl::Condition(&room));
+      MutexLock lock(&mu);
+      while (in_flight >= window) answered.Wait(&mu);
       if (!first_error.ok() || Interrupted()) break;
       ++in_flight;
     }
     client->PutAsync(LoadKey(n), value, options.write, [&](absl::StatusOr<PutResult> result) {
-      absl::MutexLock lock(&mu);
+      MutexLock lock(&mu);
       --in_flight;
+      answered.Signal();
       if (!result.ok() && first_error.ok()) first_error = result.status();
     });
   }
-  absl::MutexLock lock(&mu);
-  const auto drained = [&] { return in_flight == 0; };
-  mu.Await(absl::Condition(&drained));
+  MutexLock lock(&mu);
+  while (in_flight > 0) answered.Wait(&mu);
   return first_error;
 }
 

@@ -29,7 +29,7 @@ grpc::ChannelArguments ArgumentsFor(const ClientOptions& options) {
 }  // namespace
 
 std::shared_ptr<grpc::Channel> ChannelPool::Get(const std::string& address) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::shared_ptr<grpc::Channel>& channel = channels_[address];
   if (channel == nullptr) {
     channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),

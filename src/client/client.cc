@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "absl/synchronization/notification.h"
 #include "client/channels.h"
 #include "client/cluster_calls.h"
 #include "client/codec.h"
 #include "client/dispatcher.h"
+#include "common/mutex.h"
 
 namespace skein {
 namespace {
@@ -48,12 +48,12 @@ absl::StatusOr<Result> Await(const Dispatcher& dispatcher, const Start& start) {
     return absl::FailedPreconditionError("a blocking call inside a callback would never return");
   }
   absl::StatusOr<Result> result;
-  absl::Notification done;
+  Notification done;
   start([&result, &done](absl::StatusOr<Result> answer) {
     result = std::move(answer);
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
   return result;
 }
 
@@ -169,13 +169,13 @@ void Client::SetToken(uint64_t revision) { dispatcher_->RaiseToken(revision); }
 std::string Client::leader_address() {
   if (dispatcher_->OnLoopThread()) return "";
   std::string address;
-  absl::Notification done;
+  Notification done;
   dispatcher_->RunOnLoop([&](client::ClusterView* view, client::Router*) {
     const std::optional<size_t> leader = view->Leader();
     if (leader.has_value()) address = view->node(*leader).address;
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
   return address;
 }
 

@@ -7,9 +7,9 @@
 #include <map>
 #include <set>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "client/codec.h"
+#include "common/mutex.h"
 #include "common/random.h"
 #include "skein/v1/cluster.grpc.pb.h"
 #include "skein/v1/kv.grpc.pb.h"
@@ -125,13 +125,13 @@ struct Target {
 Target PickTarget(Dispatcher* dispatcher, ReadPolicy policy, const TriedSet& tried,
                   uint64_t random) {
   Target target;
-  absl::Notification done;
+  Notification done;
   dispatcher->RunOnLoop([&](ClusterView* view, Router* router) {
     target.slot = router->PickReader(*view, policy, tried, random);
     if (target.slot.has_value()) target.address = view->node(*target.slot).address;
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
   return target;
 }
 
@@ -139,7 +139,7 @@ Circumstances AskCircumstances(Dispatcher* dispatcher, ReadPolicy policy, TriedS
                                const Outcome& outcome, uint64_t random) {
   Circumstances now;
   if (outcome.slot.has_value()) tried.Add(*outcome.slot);
-  absl::Notification done;
+  Notification done;
   dispatcher->RunOnLoop([&](ClusterView* view, Router* router) {
     if (outcome.happened != Happened::kRefused && outcome.slot.has_value()) {
       view->MarkDown(*outcome.slot);
@@ -148,7 +148,7 @@ Circumstances AskCircumstances(Dispatcher* dispatcher, ReadPolicy policy, TriedS
     now.untried_node_left = router->PickReader(*view, policy, tried, random).has_value();
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
   now.now_us = dispatcher->NowMicros();
   now.random = random;
   return now;
@@ -319,7 +319,7 @@ absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* 
   if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
   std::set<std::string> asked;
   std::vector<std::string> addresses;
-  absl::Notification done;
+  Notification done;
   dispatcher->RunOnLoop([&](ClusterView* view, Router*) {
     for (size_t i = 0; i < view->size(); ++i) {
       if (view->Usable(i) && asked.insert(view->node(i).address).second) {
@@ -328,7 +328,7 @@ absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* 
     }
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
 
   Questions questions;
   Ask(channels, addresses, timeout, &questions);

@@ -39,14 +39,14 @@ Dispatcher::Dispatcher(const std::vector<std::string>& endpoints, const ClientOp
       router_(RouterOptionsOf(options)),
       wire_(std::move(channels), this),
       random_(Random::SeedFromSystem()) {
-  absl::MutexLock lock(&mu_);  // the loop starts when `loop_` is set
+  MutexLock lock(&mu_);  // the loop starts when `loop_` is set
   loop_ = std::thread([this] { Loop(); });
 }
 
 Dispatcher::~Dispatcher() {
   SKEIN_CHECK(!OnLoopThread());
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     wire_.Wake();
   }
@@ -59,7 +59,7 @@ void Dispatcher::Submit(std::unique_ptr<Operation> operation) {
     return;
   }
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (!stopped_) {
       submitted_.push_back(std::move(operation));
       if (loop_waits_.exchange(false)) wire_.Wake();
@@ -70,7 +70,7 @@ void Dispatcher::Submit(std::unique_ptr<Operation> operation) {
 }
 
 void Dispatcher::RunOnLoop(Task task) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   SKEIN_CHECK(!stopped_);  // a call runs while the client is being destroyed
   tasks_.push_back(std::move(task));
   if (loop_waits_.exchange(false)) wire_.Wake();
@@ -84,7 +84,7 @@ void Dispatcher::RaiseToken(uint64_t revision) {
 }
 
 void Dispatcher::Loop() {
-  { absl::MutexLock lock(&mu_); }  // `loop_` is set now
+  { MutexLock lock(&mu_); }  // `loop_` is set now
   started_us_ = NowMicros();
   while (true) {
     now_us_ = NowMicros();
@@ -94,7 +94,7 @@ void Dispatcher::Loop() {
     Refresh();
     bool wait = false;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       if (stopping_) break;
       wait = submitted_.empty() && tasks_.empty();
       loop_waits_ = wait;
@@ -109,7 +109,7 @@ void Dispatcher::TakeSubmissions() {
   std::vector<Task> tasks;
   taken_.swap(resubmitted_);
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     tasks.swap(tasks_);
     if (taken_.empty()) {
       taken_.swap(submitted_);
@@ -473,7 +473,7 @@ void Dispatcher::FailAll() {
   std::vector<std::unique_ptr<Operation>> left;
   std::vector<Task> tasks;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopped_ = true;
     left.swap(submitted_);
     tasks.swap(tasks_);

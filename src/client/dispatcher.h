@@ -24,12 +24,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
 #include "client/cluster_view.h"
 #include "client/operation.h"
 #include "client/router.h"
 #include "client/wire.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "common/random.h"
 
 namespace skein::v1 {
@@ -109,7 +109,7 @@ class Dispatcher final : private WireEvents {
   std::atomic<uint64_t> token_{0};
 
   // Between callers and the loop.
-  absl::Mutex mu_;
+  Mutex mu_;
   std::vector<std::unique_ptr<Operation>> submitted_ ABSL_GUARDED_BY(mu_);
   std::vector<Task> tasks_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,5 +1,6 @@
 #include "server/event_loop.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -15,7 +16,7 @@ void EventLoop::Post(Event event) { Push(std::move(event)); }
 void EventLoop::PostTask(Task task) { Push(std::move(task)); }
 
 void EventLoop::Push(Item item) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (stopping_) return;
   queue_.push_back(std::move(item));
   if (waiting_) changed_.Signal();
@@ -29,7 +30,7 @@ void EventLoop::Start(Replica* replica, std::function<void(Replica&)> after_perf
 
 void EventLoop::Stop() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     changed_.Signal();
   }
@@ -38,12 +39,12 @@ void EventLoop::Stop() {
 
 bool EventLoop::Take(std::vector<Item>* items, uint64_t next_tick_us) {
   items->clear();
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   while (queue_.empty() && !stopping_) {
     const uint64_t now_us = clock_->MonotonicMicros();
     if (now_us >= next_tick_us) break;
     waiting_ = true;
-    changed_.WaitWithTimeout(&mu_, absl::Microseconds(next_tick_us - now_us));
+    changed_.WaitFor(&mu_, std::chrono::microseconds(next_tick_us - now_us));
     waiting_ = false;
   }
   items->swap(queue_);

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "replication/replica.h"
 
 namespace skein {
@@ -54,8 +54,8 @@ class EventLoop final : public EventSink {
   std::function<void(Replica&)> after_perform_;
   std::thread thread_;
 
-  absl::Mutex mu_;
-  absl::CondVar changed_;
+  Mutex mu_;
+  CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool waiting_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Item> queue_ ABSL_GUARDED_BY(mu_);

@@ -39,9 +39,8 @@ grpc::ServerUnaryReactor* UnaryRead(grpc::CallbackServerContext* context, KvBack
 }  // namespace
 
 KvService::~KvService() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(
-      +[](int* scans) { return *scans == 0; }, &scans_));
+  MutexLock lock(&mu_);
+  while (scans_ > 0) scan_ended_.Wait(&mu_);
 }
 
 grpc::ServerUnaryReactor* KvService::Get(grpc::CallbackServerContext* context,
@@ -125,12 +124,13 @@ grpc::ServerWriteReactor<v1::ScanResponse>* KvService::Scan(grpc::CallbackServer
                                                             const v1::ScanRequest* request) {
   int scans;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     scans = ++scans_;
   }
   auto* stream = new ScanStream(backend_, *request, [this] {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     --scans_;
+    scan_ended_.SignalAll();
   });
   const absl::Status status = backend_->Check(*request);
   if (!status.ok()) {

@@ -3,7 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "server/kv_backend.h"
 #include "server/leader_forwarder.h"
 #include "skein/v1/kv.grpc.pb.h"
@@ -38,7 +38,8 @@ class KvService final : public v1::Kv::CallbackService {
 
   KvBackend* const backend_;
   LeaderForwarder forwarder_;
-  absl::Mutex mu_;
+  Mutex mu_;
+  CondVar scan_ended_;
   int scans_ ABSL_GUARDED_BY(mu_) = 0;
 };
 

@@ -42,7 +42,7 @@ void Forward(std::shared_ptr<v1::Kv::Stub> stub, const Request& request, Respons
 }  // namespace
 
 std::shared_ptr<v1::Kv::Stub> LeaderForwarder::StubFor(const std::string& address) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (address != address_ || stub_ == nullptr) {
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "skein/v1/kv.grpc.pb.h"
 
 namespace skein {
@@ -27,7 +27,7 @@ class LeaderForwarder {
  private:
   std::shared_ptr<v1::Kv::Stub> StubFor(const std::string& address);
 
-  absl::Mutex mu_;
+  Mutex mu_;
   std::string address_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<v1::Kv::Stub> stub_ ABSL_GUARDED_BY(mu_);
 };

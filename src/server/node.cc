@@ -6,13 +6,14 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <thread>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/error.h"
+#include "common/mutex.h"
 #include "replication/grpc/peer_service.h"
 #include "replication/grpc/peer_transport.h"
 #include "server/cluster_service.h"
@@ -40,6 +41,17 @@ Membership MembershipOf(const NodeOptions& options) {
   std::sort(membership.members.begin(), membership.members.end(),
             [](const Member& a, const Member& b) { return a.id < b.id; });
   return membership;
+}
+
+// A cluster that is patient with its leader is so with its links.
+PeerTransportOptions TransportOptionsFor(const CoreOptions& core) {
+  constexpr uint64_t kTimeouts = 3;
+  constexpr uint64_t kLongestMs = 600'000;
+  PeerTransportOptions options;
+  const uint64_t wanted_ms = kTimeouts * core.election_ticks_max * core.tick_ms;
+  options.receipt_timeout_ms =
+      std::max(options.receipt_timeout_ms, static_cast<int>(std::min(wanted_ms, kLongestMs)));
+  return options;
 }
 
 // The members as the log has them, at the addresses that the operator gives now.
@@ -120,7 +132,8 @@ class Node::Impl final : private Observer {
   std::unique_ptr<grpc::Server> server_;
   std::thread disk_watch_;
 
-  absl::Mutex mu_;
+  Mutex mu_;
+  CondVar stop_wanted_;
   bool stop_requested_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status stop_reason_ ABSL_GUARDED_BY(mu_);
   bool stopped_ = false;  // only the thread that stops
@@ -201,8 +214,8 @@ absl::Status Node::Impl::Start() {
       [this](const Hello& hello) {
         return directory_->CheckPeer(hello.sender.node, hello.sender.incarnation);
       });
-  transport_ =
-      std::make_unique<PeerTransport>(hello_gate_.get(), &loop_, notice, PeerTransportOptions());
+  transport_ = std::make_unique<PeerTransport>(hello_gate_.get(), &loop_, notice,
+                                               TransportOptionsFor(options_.replica.core));
   replica_ = std::make_unique<Replica>(
       options_.replica, identity.node_id, std::move(recovery), log_store_.get(), state_.get(),
       transport_.get(), static_cast<Observer*>(this), &clock_, Random(Random::SeedFromSystem()));
@@ -287,7 +300,7 @@ void Node::Impl::OnRoleChange(const RoleChange& change) {
 }
 
 void Node::Impl::WatchDisk() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   while (!stop_requested_) {
     const auto available = FreeBytes(options_.storage, options_.data_directory);
     const bool full = available.ok() && *available < options_.disk_reserve_bytes;
@@ -297,20 +310,22 @@ void Node::Impl::WatchDisk() {
                      {{"available_bytes", std::to_string(available.value_or(0))},
                       {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
     }
-    mu_.AwaitWithTimeout(absl::Condition(&stop_requested_), absl::Milliseconds(500));
+    stop_wanted_.WaitFor(&mu_, std::chrono::milliseconds(500));
   }
 }
 
 absl::Status Node::Impl::Wait() {
-  absl::MutexLock lock(&mu_, absl::Condition(&stop_requested_));
+  MutexLock lock(&mu_);
+  while (!stop_requested_) stop_wanted_.Wait(&mu_);
   return stop_reason_;
 }
 
 void Node::Impl::RequestStop(absl::Status reason) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (stop_requested_) return;
   stop_requested_ = true;
   stop_reason_ = std::move(reason);
+  stop_wanted_.SignalAll();
 }
 
 void Node::Impl::Stop() {
@@ -335,7 +350,7 @@ void Node::Impl::Stop() {
   cluster_service_.reset();
   bool healthy;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     healthy = stop_reason_.ok();
   }
   // So that the next start has nothing to replay. Not after a failure of the disk (R7).

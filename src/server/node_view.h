@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "replication/core/ready.h"
 
 namespace skein {
@@ -34,11 +34,11 @@ class NodeView {
   void SetLeadership(Leadership leadership) {
     if (*leadership_ == leadership) return;  // only the loop's thread writes
     auto next = std::make_shared<const Leadership>(std::move(leadership));
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     leadership_ = std::move(next);
   }
   std::shared_ptr<const Leadership> leadership() const {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return leadership_;
   }
 
@@ -57,7 +57,7 @@ class NodeView {
   const std::string node_name_;
   const Clock* const clock_;
   std::atomic<uint64_t> fresh_stamp_us_{0};
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   std::shared_ptr<const Leadership> leadership_;
 };
 

@@ -40,24 +40,24 @@ grpc::ServerBidiReactor<v1::PipelineRequest, v1::PipelineResponse>* PipelineStre
 
 void PipelineStream::OnReadDone(bool ok) {
   if (!ok) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     reads_ended_ = true;
     MaybeFinish();
     return;
   }
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     unanswered_ += static_cast<size_t>(request_.requests_size());
   }
   Handle();
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (finished_) return;
   paused_ = unanswered_ > kUnansweredMax || outbox_bytes_ > kOutboxBytesMax;
   if (!paused_) StartRead(&request_);
 }
 
 void PipelineStream::OnWriteDone(bool ok) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   writing_ = false;
   if (!ok) return;  // OnCancel or the end of reads follows
   Flush();
@@ -69,13 +69,17 @@ void PipelineStream::OnWriteDone(bool ok) {
 }
 
 void PipelineStream::OnCancel() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (finished_) return;
   finished_ = true;
   Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the stream was cancelled"));
 }
 
-void PipelineStream::OnDone() { const std::shared_ptr<PipelineStream> last = std::move(self_); }
+void PipelineStream::OnDone() {
+  std::shared_ptr<PipelineStream> last;
+  MutexLock lock(&mu_);  // who held it before is done with it
+  last = std::move(self_);
+}
 
 void PipelineStream::MaybeFinish() {
   if (!reads_ended_ || finished_ || writing_ || unanswered_ > 0) return;
@@ -208,7 +212,7 @@ void PipelineStream::Propose(WriteGroup group) {
 }
 
 void PipelineStream::Answer(Responses responses) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   unanswered_ -= responses.size();
   if (finished_) return;
   for (v1::Response& response : responses) {

@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "server/kv_backend.h"
 #include "skein/v1/kv.pb.h"
 
@@ -63,7 +63,7 @@ class PipelineStream final
   v1::PipelineRequest request_;  // owned by the read that is under way
   std::shared_ptr<PipelineStream> self_;
 
-  absl::Mutex mu_;
+  Mutex mu_;
   v1::PipelineResponse outbox_ ABSL_GUARDED_BY(mu_);
   v1::PipelineResponse sending_ ABSL_GUARDED_BY(mu_);
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,6 +1,7 @@
 #include "server/read_gate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -14,7 +15,7 @@ ReadGate::~ReadGate() { Stop(); }
 void ReadGate::WhenApplied(Revision revision, uint64_t deadline_us, Reader reader) {
   bool reached;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     reached = revision <= applied_;
     if (!ended_) {
       if (reached || stopping_) {
@@ -32,14 +33,14 @@ void ReadGate::WhenApplied(Revision revision, uint64_t deadline_us, Reader reade
 void ReadGate::Run(Reader reader) { WhenApplied(Revision(), 0, std::move(reader)); }
 
 void ReadGate::OnApplied(Revision revision) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   applied_ = std::max(applied_, revision);
   if (!waiting_.empty() && waiting_.begin()->first <= applied_) changed_.Signal();
 }
 
 void ReadGate::Stop() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     changed_.Signal();
   }
@@ -66,13 +67,13 @@ void ReadGate::Loop() {
   std::vector<std::pair<Reader, bool>> ready;
   for (;;) {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       for (;;) {
         const uint64_t next_us = CollectDue();
         if (!ready_.empty() || stopping_) break;
         const uint64_t now_us = clock_->MonotonicMicros();
         if (next_us > now_us) {
-          changed_.WaitWithTimeout(&mu_, absl::Microseconds(next_us - now_us));
+          changed_.WaitFor(&mu_, std::chrono::microseconds(next_us - now_us));
         }
       }
       if (ready_.empty()) {

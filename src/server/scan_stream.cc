@@ -20,7 +20,7 @@ void ScanStream::Refuse(const absl::Status& status) { Finish(ToGrpcStatus(status
 
 void ScanStream::Start() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     running_ = true;
   }
   const auto begin = [this](const absl::Status& status) {
@@ -29,7 +29,7 @@ void ScanStream::Start() {
       return;
     }
     Refuse(status);
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     running_ = false;
     changed_.SignalAll();
   };
@@ -42,13 +42,13 @@ void ScanStream::Start() {
 
 bool ScanStream::Send() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (broken_) return false;
     writing_ = true;
   }
   backend_->FillNode(response_.mutable_node());
   StartWrite(&response_);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   while (writing_) changed_.Wait(&mu_);
   response_.clear_items();
   return !broken_;
@@ -68,7 +68,7 @@ void ScanStream::Run() {
   auto scanned = backend_->state().Scan(spec, [&](const KeyValueView& item) {
     response_.set_count(++count);
     if (request_.count_only()) {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       return !broken_;
     }
     v1::KeyValue* out = response_.add_items();
@@ -83,26 +83,26 @@ void ScanStream::Run() {
   });
   if (scanned.ok() && sent_last) Send();  // the rest, and the count
   Finish(ToGrpcStatus(scanned.status()));
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   running_ = false;
   changed_.SignalAll();
 }
 
 void ScanStream::OnWriteDone(bool ok) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   writing_ = false;
   if (!ok) broken_ = true;
   changed_.SignalAll();
 }
 
 void ScanStream::OnCancel() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   broken_ = true;
 }
 
 void ScanStream::OnDone() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (running_) changed_.Wait(&mu_);  // the thread has called Finish and is about to return
   }
   ended_();

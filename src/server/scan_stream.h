@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "server/kv_backend.h"
 #include "skein/v1/kv.pb.h"
 
@@ -36,8 +36,8 @@ class ScanStream final : public grpc::ServerWriteReactor<v1::ScanResponse> {
   const std::function<void()> ended_;
   v1::ScanResponse response_;  // owned by the scanning thread, but for a write under way
 
-  absl::Mutex mu_;
-  absl::CondVar changed_;
+  Mutex mu_;
+  CondVar changed_;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = false;
   bool running_ ABSL_GUARDED_BY(mu_) = false;

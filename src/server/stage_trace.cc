@@ -6,7 +6,7 @@ namespace skein {
 
 void StageTrace::OnAppended(const std::vector<EntryPtr>& entries) {
   const uint64_t now_us = clock_->MonotonicMicros();
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   for (const EntryPtr& entry : entries) {
     while (!entries_.empty() && entries_.back().index >= entry->index()) entries_.pop_back();
     StageTimes times;
@@ -22,7 +22,7 @@ void StageTrace::OnAppended(const std::vector<EntryPtr>& entries) {
 
 void StageTrace::OnStage(Stage stage, Index index) {
   const uint64_t now_us = clock_->MonotonicMicros();
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
     if (it->index > index) continue;
     uint64_t& at_us = it->at_us[static_cast<size_t>(stage)];
@@ -32,7 +32,7 @@ void StageTrace::OnStage(Stage stage, Index index) {
 }
 
 std::vector<StageTimes> StageTrace::After(Revision after) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   // The loop waits for the lock meanwhile, so only what is asked for is touched.
   const auto first = std::partition_point(
       entries_.begin(), entries_.end(),

@@ -5,8 +5,8 @@
 #include <deque>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "replication/observer.h"
 
 namespace skein {
@@ -33,7 +33,7 @@ class StageTrace {
  private:
   const Clock* const clock_;
   const size_t entries_max_;
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   std::deque<StageTimes> entries_ ABSL_GUARDED_BY(mu_);
 };
 

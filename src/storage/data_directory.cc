@@ -180,7 +180,7 @@ absl::Status DataDirectory::LoadPeers() {
                   "of a peer was replaced");
   const std::optional<TextFields> fields = DecodeTextRecord(*text);
   if (!fields.has_value()) return damaged;
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   for (const auto& [peer, incarnation] : *fields) {
     const std::optional<uint64_t> id = FromHex(peer);
     const std::optional<uint64_t> value = FromHex(incarnation);
@@ -191,7 +191,7 @@ absl::Status DataDirectory::LoadPeers() {
 }
 
 absl::Status DataDirectory::CheckPeer(NodeId peer, uint64_t incarnation) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const auto known = peers_.find(peer);
   if (known != peers_.end()) {
     if (known->second == incarnation) return absl::OkStatus();

@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/types.h"
 
 namespace skein {
@@ -60,7 +60,7 @@ class DataDirectory {
   const int lock_fd_;
   Identity identity_;  // constant after Open
 
-  absl::Mutex mu_;
+  Mutex mu_;
   std::map<NodeId, uint64_t> peers_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -33,8 +33,8 @@ class KvStateMachine::Worker {
   EventSink* sink_ = nullptr;
   std::function<void(Index, Revision)> listener_;
 
-  absl::Mutex mu_;
-  absl::CondVar work_;
+  Mutex mu_;
+  CondVar work_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<EntryPtr> queue_ ABSL_GUARDED_BY(mu_);
 
@@ -44,7 +44,7 @@ class KvStateMachine::Worker {
 KvStateMachine::Worker::~Worker() {
   database_->SetDurableCallback(nullptr);
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     work_.SignalAll();
   }
@@ -59,7 +59,7 @@ void KvStateMachine::Worker::Start(EventSink* sink) {
 }
 
 void KvStateMachine::Worker::Apply(std::vector<EntryPtr> entries) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::move(entries.begin(), entries.end(), std::back_inserter(queue_));
   work_.Signal();
 }
@@ -79,7 +79,7 @@ void KvStateMachine::Worker::Run() {
   while (true) {
     std::vector<EntryPtr> group;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       while (!stopping_ && queue_.empty()) work_.Wait(&mu_);
       if (stopping_) return;
       group = TakeGroup();

@@ -159,7 +159,7 @@ absl::StatusOr<EntryPtr> LogDatabase::ReadEntry(Index index) const {
 
 absl::StatusOr<LogPoint> LogDatabase::PointAt(Index index) const {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (index == base_.point.at.index) return base_.point;
   }
   const absl::StatusOr<EntryPtr> entry = ReadEntry(index);
@@ -168,7 +168,7 @@ absl::StatusOr<LogPoint> LogDatabase::PointAt(Index index) const {
 }
 
 LogBase LogDatabase::base() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return base_;
 }
 
@@ -241,7 +241,7 @@ absl::StatusOr<LogRecovery> LogDatabase::Recover() {
   if (!base.ok()) return base.status();
   recovery.base = *base;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     base_ = *base;
   }
   const Index base_index = base->point.at.index;
@@ -300,7 +300,7 @@ absl::Status LogDatabase::Write(const std::vector<LogWrite>& writes, const LogBa
   const rocksdb::Status written = db_->Write(durable, &batch_);
   if (!written.ok()) return FromRocksStatus(written, "cannot write to the log " + directory_);
   if (base != nullptr) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     base_ = *base;
     trim_->SetFirst(base->point.at.index.Next());
   }

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "replication/log_store.h"
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
@@ -80,7 +80,7 @@ class LogDatabase {
   LogPoint last_;  // of the log as it will be after `batch_`
   HardState hard_state_;
 
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   LogBase base_ ABSL_GUARDED_BY(mu_);
 };
 

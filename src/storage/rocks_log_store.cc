@@ -61,9 +61,9 @@ class RocksLogStore::Worker {
   std::atomic<uint64_t> first_index_{1};
   std::atomic<uint64_t> last_durable_{0};
 
-  absl::Mutex mu_;
-  absl::CondVar writer_work_;
-  absl::CondVar reader_work_;
+  Mutex mu_;
+  CondVar writer_work_;
+  CondVar reader_work_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<PendingWrite> writes_ ABSL_GUARDED_BY(mu_);
   std::deque<PendingRead> reads_ ABSL_GUARDED_BY(mu_);
@@ -73,7 +73,7 @@ class RocksLogStore::Worker {
   uint64_t issued_reads_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t finished_reads_ ABSL_GUARDED_BY(mu_) = 0;
 
-  absl::Mutex post_mu_;
+  Mutex post_mu_;
   bool failed_ ABSL_GUARDED_BY(post_mu_) = false;
 
   std::thread writer_;
@@ -82,7 +82,7 @@ class RocksLogStore::Worker {
 
 RocksLogStore::Worker::~Worker() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     writer_work_.SignalAll();
     reader_work_.SignalAll();
@@ -109,19 +109,19 @@ void RocksLogStore::Worker::Start(EventSink* sink) {
 }
 
 void RocksLogStore::Worker::Write(LogWrite write) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   ++issued_writes_;
   writes_.push_back({std::move(write), issued_reads_});
   writer_work_.Signal();
 }
 
 void RocksLogStore::Worker::Read(LogRead read) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   IssueRead({read});
 }
 
 void RocksLogStore::Worker::Trim(Index index) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   IssueRead({index});
 }
 
@@ -161,7 +161,7 @@ void RocksLogStore::Worker::RunWriter() {
   while (true) {
     Group group;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       while (!stopping_ && !CanWrite()) writer_work_.Wait(&mu_);
       if (stopping_) return;
       group = TakeGroup();
@@ -171,7 +171,7 @@ void RocksLogStore::Worker::RunWriter() {
     if (!status.ok()) return Fail(status);
     last_durable_ = log_->last_index().value();
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       finished_writes_ += group.writes.size();
       if (group.base.has_value()) {
         first_index_.store(group.base->point.at.index.Next().value(), std::memory_order_release);
@@ -187,7 +187,7 @@ void RocksLogStore::Worker::RunReader() {
   while (true) {
     PendingRead read;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       while (!stopping_ && (reads_.empty() || reads_.front().writes_before > finished_writes_)) {
         reader_work_.Wait(&mu_);
       }
@@ -197,7 +197,7 @@ void RocksLogStore::Worker::RunReader() {
     }
     const absl::Status status = Perform(read);
     if (!status.ok()) return Fail(status);
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     ++finished_reads_;
     writer_work_.Signal();
   }
@@ -222,25 +222,25 @@ absl::Status RocksLogStore::Worker::PrepareTrim(Index index) {
   const absl::StatusOr<LogPoint> point = log_->PointAt(index);
   if (!point.ok()) return point.status();
   trimmed_ = index;
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   new_base_ = LogBase{*point, log_->base().membership};
   writer_work_.Signal();
   return absl::OkStatus();
 }
 
 void RocksLogStore::Worker::Complete(Event event) {
-  absl::MutexLock lock(&post_mu_);
+  MutexLock lock(&post_mu_);
   if (!failed_) sink_->Post(std::move(event));
 }
 
 void RocksLogStore::Worker::Fail(const absl::Status& status) {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
     writer_work_.SignalAll();
     reader_work_.SignalAll();
   }
-  absl::MutexLock lock(&post_mu_);
+  MutexLock lock(&post_mu_);
   if (failed_) return;
   failed_ = true;
   sink_->Post(StorageFailed{status});

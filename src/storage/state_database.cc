@@ -14,17 +14,17 @@
 namespace skein {
 
 void FlushListener::Record(rocksdb::SequenceNumber sequence, Index index) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   applied_.emplace_back(sequence, index);
 }
 
 void FlushListener::SetCallback(std::function<void(Index)> callback) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   callback_ = std::move(callback);
 }
 
 void FlushListener::OnFlushCompleted(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& info) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::optional<Index> durable;
   while (!applied_.empty() && applied_.front().first <= info.largest_seqno) {
     durable = applied_.front().second;

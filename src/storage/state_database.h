@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "replication/command.h"
 #include "replication/core/event.h"
 #include "rocksdb/db.h"
@@ -37,7 +37,7 @@ class FlushListener final : public rocksdb::EventListener {
   void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
 
  private:
-  absl::Mutex mu_;
+  Mutex mu_;
   std::deque<std::pair<rocksdb::SequenceNumber, Index>> applied_ ABSL_GUARDED_BY(mu_);
   std::function<void(Index)> callback_ ABSL_GUARDED_BY(mu_);
 };

@@ -6,11 +6,11 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <thread>
 
-#include "absl/synchronization/blocking_counter.h"
-#include "absl/synchronization/notification.h"
+#include "common/mutex.h"
 #include "tests/client/fake_node.h"
 
 namespace skein {
@@ -155,15 +155,15 @@ TEST_F(ClientTest, WaitsForALeaderThatIsElectedLater) {
     one->SetScript(Refuse(grpc::StatusCode::UNAVAILABLE, v1::NOT_LEADER));
   }
   auto client = Connect({1, 2, 3});
-  absl::Notification done;
+  Notification done;
   absl::Status status;
   client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
     status = put.status();
     done.Notify();
   });
-  EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
+  EXPECT_FALSE(done.WaitFor(milliseconds(100)));
   Elect(2, 2);
-  ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(4)));
+  ASSERT_TRUE(done.WaitFor(std::chrono::seconds(4)));
   EXPECT_TRUE(status.ok()) << status;
 }
 
@@ -198,15 +198,15 @@ TEST_F(ClientTest, ABrokenStreamMakesTheOutcomeUnknownAndIsNotRetried) {
 TEST_F(ClientTest, AWriteThatWasNeverSentIsRetriedElsewhere) {
   node(1).Stop();  // and the others still name it as the leader
   auto client = Connect({2});
-  absl::Notification done;
+  Notification done;
   absl::Status status;
   client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
     status = put.status();
     done.Notify();
   });
-  EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(150)));
+  EXPECT_FALSE(done.WaitFor(milliseconds(150)));
   Elect(3, 2);
-  ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(4)));
+  ASSERT_TRUE(done.WaitFor(std::chrono::seconds(4)));
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(node(1).requests(), 0);
 }
@@ -332,15 +332,15 @@ TEST_F(ClientTest, BatchesWhatGathersBehindAWrite) {
   const int requests = node(1).requests();
   const int batches = node(1).batches();
   constexpr int kCalls = 5000;
-  absl::BlockingCounter left(kCalls);
+  std::latch left(kCalls);
   std::atomic<int> failures{0};
   for (int i = 0; i < kCalls; ++i) {
     client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
       if (!put.ok()) ++failures;
-      left.DecrementCount();
+      left.count_down();
     });
   }
-  left.Wait();
+  left.wait();
   EXPECT_EQ(failures, 0);
   EXPECT_EQ(node(1).requests() - requests, kCalls);
   EXPECT_LT(node(1).batches() - batches, kCalls / 4);
@@ -357,19 +357,19 @@ TEST_F(ClientTest, PassesErrorsOn) {
 TEST_F(ClientTest, TheDestructorCompletesWhatIsPending) {
   for (auto& one : nodes_) one->SetSilent(true);
   auto client = Connect({1, 2, 3});
-  absl::BlockingCounter left(2);
+  std::latch left(2);
   absl::Status put_status;
   absl::Status get_status;
   client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
     put_status = put.status();
-    left.DecrementCount();
+    left.count_down();
   });
   client->GetAsync("k", {}, [&](absl::StatusOr<GetResult> got) {
     get_status = got.status();
-    left.DecrementCount();
+    left.count_down();
   });
   client.reset();
-  left.Wait();
+  left.wait();
   EXPECT_TRUE(put_status.code() == absl::StatusCode::kCancelled ||
               DetailOf(put_status).maybe_applied)
       << put_status;
@@ -378,13 +378,13 @@ TEST_F(ClientTest, TheDestructorCompletesWhatIsPending) {
 
 TEST_F(ClientTest, ABlockingCallInACallbackIsRefused) {
   auto client = Connect({1});
-  absl::Notification done;
+  Notification done;
   absl::Status status;
   client->GetAsync("k", {}, [&](absl::StatusOr<GetResult>) {
     status = client->Get("k").status();
     done.Notify();
   });
-  done.WaitForNotification();
+  done.Wait();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
 }
 

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "skein/v1/cluster.grpc.pb.h"
 #include "skein/v1/kv.grpc.pb.h"
 #include "tests/support/wait.h"
@@ -52,7 +52,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
 
   // Ends all streams that are open now.
   void BreakStreams() {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     for (grpc::ServerContext* context : streams_) context->TryCancel();
   }
 
@@ -60,16 +60,16 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   void SetSilent(bool silent) { silent_ = silent; }
 
   void SetScript(Script script) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     script_ = std::move(script);
   }
   void SetLeader(const std::string& leader_id, uint64_t term) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     leader_id_ = leader_id;
     term_ = term;
   }
   void SetMembers(const std::vector<const FakeNode*>& members) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     members_.clear();
     for (const FakeNode* node : members) members_.emplace_back(node->id(), node->address());
   }
@@ -86,11 +86,11 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) override {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       streams_.insert(context);
     }
     const grpc::Status status = Serve(stream);
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     streams_.erase(context);
     return status;
   }
@@ -106,7 +106,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
         response.set_id(request.id());
         Script script;
         {
-          absl::MutexLock lock(&mu_);
+          MutexLock lock(&mu_);
           script = script_;
         }
         const Act act = silent_ || !script ? Act::kSwallow : script(request, &response);
@@ -140,7 +140,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     WaitUntil(std::chrono::minutes(1),
               [&] { return !silent_ || closing_ || context->IsCancelled(); });
     if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     response->set_node_id(id_);
     response->set_leader_id(leader_id_);
     response->set_term(term_);
@@ -174,7 +174,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   }
 
   void FillState(v1::NodeState* state) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     state->set_node_id(id_);
     state->set_leader_id(leader_id_);
     state->set_term(term_);
@@ -189,7 +189,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   std::atomic<bool> silent_{false};
   std::atomic<int> requests_{0};
   std::atomic<int> batches_{0};
-  absl::Mutex mu_;
+  Mutex mu_;
   std::set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mu_);
   Script script_ ABSL_GUARDED_BY(mu_);
   std::string leader_id_ ABSL_GUARDED_BY(mu_);
@@ -203,7 +203,7 @@ class FakeStore {
   // What a working node does: the leader takes writes, any node answers reads.
   FakeNode::Script Serve(FakeNode* node) {
     return [this, node](const v1::Request& request, v1::Response* response) {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       if (request.has_put()) {
         data_[request.put().key()] = {request.put().value(), ++revision_};
         response->mutable_put()->set_revision(revision_);
@@ -232,7 +232,7 @@ class FakeStore {
     response->set_version(found->second.second);
   }
 
-  absl::Mutex mu_;
+  Mutex mu_;
   std::map<std::string, std::pair<std::string, uint64_t>> data_ ABSL_GUARDED_BY(mu_);
   uint64_t revision_ ABSL_GUARDED_BY(mu_) = 0;
 };

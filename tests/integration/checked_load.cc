@@ -77,7 +77,7 @@ void CheckedLoad::Write(int writer) {
   for (int i = 0; !stopping_; ++i) {
     const std::string key = prefix_ + std::to_string(writer) + "/" + std::to_string(i);
     const absl::StatusOr<PutResult> put = client_->Put(key, ValueFor(key));
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (put.ok()) {
       record_.acknowledged[key] = put->revision;
       ++acknowledged_;

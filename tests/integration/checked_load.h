@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "skein/client.h"
 #include "tests/support/process_cluster.h"
 
@@ -65,7 +65,7 @@ class CheckedLoad {
   std::unique_ptr<Client> client_;
   std::atomic<bool> stopping_{false};
   std::atomic<size_t> acknowledged_{0};
-  absl::Mutex mu_;
+  Mutex mu_;
   WrittenRecord record_;  // guarded by mu_ until the writers have ended
   std::vector<std::thread> writers_;
 };

@@ -293,6 +293,20 @@ TEST_F(FaultProxyTest, GarbleChangesOneByteOnce) {
   ExpectPasses(&connected);
 }
 
+TEST_F(FaultProxyTest, GarbleChangesTheByteThatIsWanted) {
+  Connected connected = Connect();
+  proxy_.Garble(link_, Flow::kBackward, 7);
+  ASSERT_TRUE(connected.target.Send("short"));
+  EXPECT_EQ(connected.dialler.Receive(5), "short");
+  ASSERT_TRUE(connected.target.Send("0123456789"));
+  const std::string received = connected.dialler.Receive(10);
+  EXPECT_EQ(received.substr(0, 7), "0123456");
+  EXPECT_NE(received.substr(7, 1), "7");
+  EXPECT_EQ(received.substr(8), "89");
+  EXPECT_EQ(proxy_.Stats(link_).garbled, 1U);
+  ExpectPasses(&connected);
+}
+
 TEST_F(FaultProxyTest, GarbageComesBetweenWhatIsSent) {
   Connected connected = Connect();
   ExpectPasses(&connected);

@@ -5,7 +5,7 @@
 #include <map>
 #include <thread>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "tests/server/raw_node.h"
 #include "tests/support/process_cluster.h"
 #include "tests/support/wait.h"
@@ -41,7 +41,7 @@ class Counter {
   }
   uint64_t acknowledged() const { return acknowledged_; }
   std::string last_error() {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return last_error_;
   }
 
@@ -55,7 +55,7 @@ class Counter {
         acknowledged_ = next;
         continue;
       }
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       last_error_ = put.status().ToString();
     }
   }
@@ -63,7 +63,7 @@ class Counter {
   std::unique_ptr<Client> client_;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> acknowledged_{0};
-  absl::Mutex mu_;
+  Mutex mu_;
   std::string last_error_ ABSL_GUARDED_BY(mu_);
   std::thread writer_;
 };
@@ -140,7 +140,7 @@ class LeaderClaims {
     while (!stopping_) {
       v1::StatusResponse status;
       if (!node.Status(&status).ok() || status.leader_id().empty()) continue;
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       const auto [leader, first] = leaders_.emplace(status.term(), status.leader_id());
       if (first || leader->second == status.leader_id()) continue;
       contradiction_ = status.node_id() + " says that " + status.leader_id() + " leads term " +
@@ -149,7 +149,7 @@ class LeaderClaims {
   }
 
   std::atomic<bool> stopping_{false};
-  absl::Mutex mu_;
+  Mutex mu_;
   std::map<uint64_t, std::string> leaders_;  // by term; guarded by mu_ until the watchers ended
   std::string contradiction_;                // the same
   std::vector<std::thread> watchers_;

@@ -183,7 +183,7 @@ class TortureLoad::Worker {
 
 // Shared with callbacks, which may come late.
 struct TortureLoad::Pulse {
-  absl::Mutex mu;
+  Mutex mu;
   int under_way = 0;              // guarded by mu
   std::vector<OpRecord> records;  // the same
 };
@@ -213,7 +213,7 @@ void TortureLoad::RunPulse(Client* client) {
   for (int beat = 0; !stopping_; ++beat) {
     WaitUntil(kPulseInterval, [this] { return stopping_.load(); });
     {
-      absl::MutexLock lock(&pulse_->mu);
+      MutexLock lock(&pulse_->mu);
       if (pulse_->under_way >= kPulsesUnderWayMax) continue;
       ++pulse_->under_way;
     }
@@ -223,14 +223,14 @@ void TortureLoad::RunPulse(Client* client) {
                      [this, pulse = pulse_, record](const absl::StatusOr<PutResult>& put) mutable {
                        Conclude(put.status(), &record);
                        if (put.ok()) record.revision = put->revision;
-                       absl::MutexLock lock(&pulse->mu);
+                       MutexLock lock(&pulse->mu);
                        if (put.ok()) ++acknowledged_;
                        pulse->records.push_back(std::move(record));
                        --pulse->under_way;
                      });
   }
   WaitUntil(10 * kPulseDeadline, [this] {
-    absl::MutexLock lock(&pulse_->mu);
+    MutexLock lock(&pulse_->mu);
     return pulse_->under_way == 0;
   });
 }
@@ -245,7 +245,7 @@ std::vector<OpRecord> TortureLoad::Stop() {
     std::vector<OpRecord> records = worker->TakeRecords();
     std::move(records.begin(), records.end(), std::back_inserter(all));
   }
-  absl::MutexLock lock(&pulse_->mu);
+  MutexLock lock(&pulse_->mu);
   SKEIN_CHECK(pulse_->under_way == 0);  // the client answers shortly after the deadline
   std::move(pulse_->records.begin(), pulse_->records.end(), std::back_inserter(all));
   pulse_->records.clear();

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/random.h"
 #include "skein/client.h"
 #include "tests/integration/torture_checks.h"

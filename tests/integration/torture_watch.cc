@@ -29,19 +29,19 @@ TortureWatch::~TortureWatch() {
 }
 
 int TortureWatch::leader() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const auto newest = leaders_.find(term_);
   // Nodes are called n1, n2 and so on.
   return newest == leaders_.end() ? -1 : std::stoi(newest->second.substr(1)) - 1;
 }
 
 uint64_t TortureWatch::term() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return term_;
 }
 
 std::string TortureWatch::contradiction() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return contradiction_;
 }
 
@@ -54,7 +54,7 @@ void TortureWatch::Watch(const std::string& address) {
     RawNode::Prepare(&context, kAnswerTime);
     v1::StatusResponse status;
     if (!stub->Status(&context, v1::StatusRequest(), &status).ok()) continue;
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     term_ = std::max(term_, status.term());
     if (status.leader_id().empty()) continue;
     const auto [leader, first] = leaders_.emplace(status.term(), status.leader_id());

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace skein {
 
@@ -30,7 +30,7 @@ class TortureWatch {
   void Watch(const std::string& address);
 
   std::atomic<bool> stopping_{false};
-  absl::Mutex mu_;
+  Mutex mu_;
   uint64_t term_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, std::string> leaders_ ABSL_GUARDED_BY(mu_);  // by term
   std::string contradiction_ ABSL_GUARDED_BY(mu_);

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
+#include "common/mutex.h"
 #include "tests/server/node_fixture.h"
 
 namespace skein {
@@ -359,13 +359,13 @@ TEST_F(OperationsTest, TheHealthServiceSaysServing) {
                         : "\x0a" + std::string(1, static_cast<char>(service.size())) + service);
     Bytes response;
     grpc::Status status;
-    absl::Notification done;
+    Notification done;
     stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request,
                    &response, [&](grpc::Status answer) {
                      status = std::move(answer);
                      done.Notify();
                    });
-    done.WaitForNotification();
+    done.Wait();
     EXPECT_TRUE(status.ok()) << service << ": " << status.error_message();
     EXPECT_EQ(TextOf(response), "\x08\x01") << service << ": not SERVING";
   }

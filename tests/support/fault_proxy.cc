@@ -17,8 +17,8 @@
 #include <thread>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "common/check.h"
+#include "common/mutex.h"
 #include "common/random.h"
 
 namespace skein {
@@ -118,6 +118,7 @@ struct Link {
   bool may_accept = false;
   LinkFault fault;
   bool garble[2] = {false, false};
+  std::optional<size_t> garble_offset[2];
   std::vector<std::unique_ptr<Connection>> connections;
   LinkStats stats;
   Instant look_for_target;
@@ -171,7 +172,7 @@ class FaultProxy::Impl {
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<pollfd> watched_;
   std::vector<bool*> happened_;  // for each that is watched
-  absl::Mutex mu_;
+  Mutex mu_;
   std::vector<std::function<void()>> tasks_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
@@ -179,7 +180,7 @@ class FaultProxy::Impl {
 
 FaultProxy::Impl::~Impl() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
   }
   const uint64_t one = 1;
@@ -192,7 +193,7 @@ FaultProxy::Impl::~Impl() {
 void FaultProxy::Impl::Do(const std::function<void()>& task) {
   std::promise<void> done;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     tasks_.push_back([&] {
       task();
       done.set_value();
@@ -206,7 +207,7 @@ void FaultProxy::Impl::Do(const std::function<void()>& task) {
 void FaultProxy::Impl::RunTasks() {
   std::vector<std::function<void()>> tasks;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     tasks.swap(tasks_);
   }
   for (const auto& task : tasks) task();
@@ -393,10 +394,12 @@ bool FaultProxy::Impl::ReadInto(Link* link, Pipe* pipe, Flow flow) {
 void FaultProxy::Impl::Take(Link* link, Pipe* pipe, Flow flow, std::string bytes) {
   const FlowFault& fault = link->flow(flow);
   bool& garble = link->garble[static_cast<int>(flow)];
-  if (garble) {
+  const std::optional<size_t> offset = link->garble_offset[static_cast<int>(flow)];
+  if (garble && offset.value_or(0) < bytes.size()) {
     garble = false;
     // A byte xor a number from 1 to 255 is another byte.
-    bytes[random_.Below(bytes.size())] ^= static_cast<char>(1 + random_.Below(255));
+    bytes[offset.value_or(random_.Below(bytes.size()))] ^=
+        static_cast<char>(1 + random_.Below(255));
     ++link->stats.garbled;
   }
   const auto jitter = static_cast<uint64_t>(microseconds(fault.jitter).count());
@@ -464,7 +467,7 @@ void FaultProxy::Impl::Run() {
     now_ = steady_clock::now();
     RunTasks();
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       if (stopping_) return;
     }
     Instant until = now_ + std::chrono::seconds(1);
@@ -507,8 +510,11 @@ void FaultProxy::InjectGarbage(int link, Flow flow, int bytes) {
   impl_->Do([&] { impl_->Inject(&impl_->link(link), flow, bytes); });
 }
 
-void FaultProxy::Garble(int link, Flow flow) {
-  impl_->Do([&] { impl_->link(link).garble[static_cast<int>(flow)] = true; });
+void FaultProxy::Garble(int link, Flow flow, std::optional<size_t> offset) {
+  impl_->Do([&] {
+    impl_->link(link).garble[static_cast<int>(flow)] = true;
+    impl_->link(link).garble_offset[static_cast<int>(flow)] = offset;
+  });
 }
 
 LinkStats FaultProxy::Stats(int link) {

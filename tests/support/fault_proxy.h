@@ -15,9 +15,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,8 +66,9 @@ class FaultProxy {
   void Reset(int link);
   // `bytes` random bytes, put between others that are under way, on every connection of the link.
   void InjectGarbage(int link, Flow flow, int bytes);
-  // Changes one byte of the next that pass.
-  void Garble(int link, Flow flow);
+  // Changes one byte of the next that pass: any, or, of the next that pass together and are enough
+  // of them, the one at `offset`.
+  void Garble(int link, Flow flow, std::optional<size_t> offset = std::nullopt);
 
   LinkStats Stats(int link);
 

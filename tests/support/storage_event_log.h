@@ -1,13 +1,13 @@
 // An EventSink that keeps what was posted, and lets a test wait for it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include "common/mutex.h"
 #include "replication/log_store.h"
 
 namespace skein {
@@ -16,26 +16,30 @@ namespace skein {
 class EventLog final : public EventSink {
  public:
   void Post(Event event) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     events_.push_back(std::move(event));
+    changed_.SignalAll();
   }
 
   std::vector<Event> events() const {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return events_;
   }
 
   // Waits until `done` holds of the events so far. False if that takes longer than 20 s.
   bool WaitUntil(const std::function<bool(const std::vector<Event>&)>& done) const {
-    absl::MutexLock lock(&mu_);
-    const auto condition = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return done(events_); };
-    return mu_.AwaitWithTimeout(absl::Condition(&condition), absl::Seconds(20));
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    MutexLock lock(&mu_);
+    while (!done(events_)) {
+      if (!changed_.WaitUntil(&mu_, deadline)) return done(events_);
+    }
+    return true;
   }
 
   // All events of one kind, in order.
   template <typename T>
   std::vector<T> All() const {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return AllOf<T>(events_);
   }
   template <typename T>
@@ -48,7 +52,8 @@ class EventLog final : public EventSink {
   }
 
  private:
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
+  mutable CondVar changed_;
   std::vector<Event> events_ ABSL_GUARDED_BY(mu_);
 };
 

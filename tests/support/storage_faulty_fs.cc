@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <mutex>
 #include <random>
 #include <system_error>
 
@@ -66,7 +67,7 @@ class FaultyFs::WritableFile final : public rocksdb::FSWritableFileOwnerWrapper 
     return fs_->Change(name_, [&] {
       const IOStatus status = FSWritableFileOwnerWrapper::Truncate(size, options, debug);
       if (!status.ok()) return status;
-      absl::MutexLock lock(&fs_->mu_);
+      MutexLock lock(&fs_->mu_);
       FileState& file = fs_->files_[name_];
       if (size < file.size) fs_->GiveBack(file.size - size);
       file.size = size;
@@ -86,13 +87,13 @@ class FaultyFs::WritableFile final : public rocksdb::FSWritableFileOwnerWrapper 
   IOStatus SyncWith(Method method, const IOOptions& options, IODebugContext* debug) {
     uint64_t size;
     {
-      absl::MutexLock lock(&fs_->mu_);
+      MutexLock lock(&fs_->mu_);
       size = fs_->files_[name_].size;
     }
     return fs_->Sync(name_, [&] {
       const IOStatus status = (target()->*method)(options, debug);
       if (!status.ok()) return status;
-      absl::MutexLock lock(&fs_->mu_);
+      MutexLock lock(&fs_->mu_);
       FileState& file = fs_->files_[name_];
       file.synced = std::max(file.synced, std::min(size, file.size));
       return status;
@@ -121,7 +122,7 @@ class FaultyFs::Directory final : public rocksdb::FSDirectoryWrapper {
  private:
   IOStatus Linked(const IOStatus& status) {
     if (!status.ok()) return status;
-    absl::MutexLock lock(&fs_->mu_);
+    MutexLock lock(&fs_->mu_);
     fs_->LinkFilesOf(name_);
     return status;
   }
@@ -191,8 +192,8 @@ class FaultyFs::RandomAccessFile final : public rocksdb::FSRandomAccessFileOwner
 };
 
 void FaultyFs::PowerOff(const std::function<void(const std::string&, const FileState&)>& lose) {
-  absl::MutexLock disk_lock(&disk_mu_);
-  absl::MutexLock lock(&mu_);
+  std::unique_lock disk_lock(disk_mu_);
+  MutexLock lock(&mu_);
   if (crashed_) return;
   crashed_ = true;
   syncs_released_.SignalAll();
@@ -215,59 +216,59 @@ void FaultyFs::Kill() {
 }
 
 void FaultyFs::CrashAtChange(uint64_t number, const TornTail& tail) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   crash_at_change_ = number;
   crash_tail_ = tail;
 }
 
 uint64_t FaultyFs::changes() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return changes_;
 }
 
 bool FaultyFs::crashed() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return crashed_;
 }
 
 void FaultyFs::FailSyncsOf(const std::string& pattern) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   failing_syncs_ = pattern;
 }
 
 void FaultyFs::HangSyncsOf(const std::string& pattern) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   hanging_syncs_ = pattern;
   syncs_released_.SignalAll();
 }
 
 int FaultyFs::hanging() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return hanging_;
 }
 
 uint64_t FaultyFs::syncs() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return syncs_;
 }
 
 void FaultyFs::SetFreeBytes(std::optional<uint64_t> bytes) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   free_bytes_ = bytes;
 }
 
 std::optional<uint64_t> FaultyFs::free_bytes() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return free_bytes_;
 }
 
 void FaultyFs::FailReadsOf(const std::string& pattern) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   failing_reads_ = pattern;
 }
 
 void FaultyFs::FlipBitInReadsOf(const std::string& pattern, uint64_t offset) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   damaged_reads_ = pattern;
   damaged_offset_ = offset;
 }
@@ -279,18 +280,18 @@ IOStatus FaultyFs::PowerIsOff(const std::string& name) const {
 IOStatus FaultyFs::Change(const std::string& name, const std::function<IOStatus()>& change) {
   std::optional<TornTail> crash;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (++changes_ == crash_at_change_) crash = crash_tail_;
   }
   if (crash.has_value()) Crash(*crash);
-  absl::ReaderMutexLock disk_lock(&disk_mu_);
+  std::shared_lock disk_lock(disk_mu_);
   if (crashed()) return PowerIsOff(name);
   return change();
 }
 
 IOStatus FaultyFs::Sync(const std::string& name, const std::function<IOStatus()>& sync) {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (!crashed_ && Matches(hanging_syncs_, name)) {
       ++hanging_;
       syncs_released_.Wait(&mu_);
@@ -299,11 +300,11 @@ IOStatus FaultyFs::Sync(const std::string& name, const std::function<IOStatus()>
   }
   return Change(name, [&] {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       if (Matches(failing_syncs_, name)) return InputOutputError("fdatasync", name);
     }
     const IOStatus status = sync();
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (status.ok()) ++syncs_;
     return status;
   });
@@ -314,14 +315,14 @@ IOStatus FaultyFs::Append(const std::string& name, const Slice& data,
   return Change(name, [&] {
     Slice part = data;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       const uint64_t room = free_bytes_.value_or(std::numeric_limits<uint64_t>::max());
       part = Slice(data.data(), std::min<uint64_t>(data.size(), room));
       if (free_bytes_.has_value()) *free_bytes_ -= part.size();
     }
     IOStatus status = part.empty() && !data.empty() ? IOStatus::OK() : append(part);
     if (!status.ok()) return status;
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     files_[name].size += part.size();
     if (part.size() == data.size()) return status;
     return IOStatus::NoSpace("While appending to file: " + name,
@@ -342,12 +343,12 @@ void FaultyFs::GiveBack(uint64_t bytes) {
 }
 
 IOStatus FaultyFs::MayRead(const std::string& name) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return Matches(failing_reads_, name) ? InputOutputError("pread", name) : IOStatus::OK();
 }
 
 void FaultyFs::Damage(const std::string& name, uint64_t offset, Slice* read, char* scratch) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (!Matches(damaged_reads_, name)) return;
   if (damaged_offset_ < offset || damaged_offset_ >= offset + read->size()) return;
   if (read->data() != scratch) std::memmove(scratch, read->data(), read->size());
@@ -381,7 +382,7 @@ IOStatus FaultyFs::NewWritableFile(const std::string& name, const rocksdb::FileO
     const IOStatus status = target()->NewWritableFile(name, options, file, debug);
     if (!status.ok()) return status;
     *file = std::make_unique<WritableFile>(this, Normal(name), std::move(*file));
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     files_[Normal(name)] = FileState{};
     return status;
   });
@@ -402,7 +403,7 @@ IOStatus FaultyFs::DeleteFile(const std::string& name, const IOOptions& options,
   return Change(name, [&] {
     const IOStatus status = target()->DeleteFile(name, options, debug);
     if (!status.ok()) return status;
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     const auto file = files_.find(Normal(name));
     if (file == files_.end()) return status;
     GiveBack(file->second.size);
@@ -416,7 +417,7 @@ IOStatus FaultyFs::RenameFile(const std::string& from, const std::string& to,
   return Change(from, [&] {
     const IOStatus status = target()->RenameFile(from, to, options, debug);
     if (!status.ok()) return status;
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     const auto file = files_.find(Normal(from));
     if (file == files_.end()) return status;
     const FileState state = file->second;

@@ -15,10 +15,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "rocksdb/env.h"
 #include "rocksdb/file_system.h"
 #include "tests/support/storage_faults.h"
@@ -117,9 +118,9 @@ class FaultyFs final : public rocksdb::FileSystemWrapper {
   void LinkFilesOf(const std::string& directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveBack(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  absl::Mutex disk_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // shared by changes, alone for a crash
-  mutable absl::Mutex mu_;
-  absl::CondVar syncs_released_;
+  std::shared_mutex disk_mu_;  // shared by changes, alone for a crash; taken before mu_
+  mutable Mutex mu_;
+  CondVar syncs_released_;
   bool crashed_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t changes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t crash_at_change_ ABSL_GUARDED_BY(mu_) = 0;

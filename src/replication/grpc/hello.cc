@@ -20,12 +20,12 @@ HelloGate::HelloGate(PeerIdentity self, IncarnationCheck check)
     : self_(std::move(self)), check_(std::move(check)) {}
 
 void HelloGate::SetPeers(std::vector<PeerAddress> peers) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   peers_ = std::move(peers);
 }
 
 bool HelloGate::IsPeer(NodeId id) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   for (const PeerAddress& peer : peers_) {
     if (peer.id == id) return true;
   }

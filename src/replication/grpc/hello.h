@@ -12,7 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/types.h"
 
 namespace skein {
@@ -69,7 +69,7 @@ class HelloGate {
 
   const PeerIdentity self_;
   const IncarnationCheck check_;
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   std::vector<PeerAddress> peers_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -7,10 +7,12 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
+#include <variant>
 
+#include "absl/time/clock.h"
 #include "common/error.h"
-#include "replication/grpc/wire_codec.h"
 
 namespace skein {
 namespace {
@@ -20,7 +22,19 @@ constexpr int kProbeTimeoutMs = 100;
 // A process that dies closes its connections and its listening socket one after the other.
 constexpr int kDyingPausesUs[] = {200, 600, 1200};
 // A stream that the peer ended brings a status; it comes with the end or shortly after.
-constexpr absl::Duration kStatusPause = absl::Milliseconds(100);
+constexpr std::chrono::milliseconds kStatusPause(100);
+
+// How often within the patience for a receipt it is looked for. Patience is counted in looks, not
+// by the clock: a process that was frozen reads what has arrived meanwhile before it gives up on
+// it.
+constexpr int kReceiptChecks = 8;
+// What is being written before a request delays its receipt; a network that carries less than 1 MiB
+// a second is not provided for.
+constexpr size_t kBytesPerMs = 1u << 10;
+
+std::chrono::milliseconds CheckInterval(const PeerTransportOptions& options) {
+  return std::chrono::milliseconds(std::max(1, options.receipt_timeout_ms / kReceiptChecks));
+}
 
 grpc::ChannelArguments ArgumentsFor(const PeerTransportOptions& options) {
   grpc::ChannelArguments arguments;
@@ -106,7 +120,7 @@ PeerLink::PeerLink(PeerAddress peer, const HelloGate* gate, EventSink* sink, Pee
       sink_(sink),
       notice_(std::move(notice)),
       options_(options) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   lanes_[kControl].bytes_max = options_.control_queue_bytes;
   lanes_[kBulk].bytes_max = options_.bulk_queue_bytes;
 }
@@ -117,7 +131,7 @@ void PeerLink::Start() {
 
 void PeerLink::Send(Message message) {
   const size_t bytes = WireBytes(message);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Lane& lane = lanes_[message.IsBulk() ? kBulk : kControl];
   const bool full =
       !lane.waiting.empty() && lane.waiting_bytes + lane.writing_bytes + bytes > lane.bytes_max;
@@ -131,21 +145,21 @@ void PeerLink::Send(Message message) {
 }
 
 void PeerLink::Kick() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (up_) return;
   kicked_ = true;
   changed_.SignalAll();
 }
 
 PeerLinkStats PeerLink::Stats() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   PeerLinkStats stats{.up = up_, .dropped = dropped_};
   for (const Lane& lane : lanes_) stats.queued_bytes += lane.waiting_bytes + lane.writing_bytes;
   return stats;
 }
 
 void PeerLink::RequestStop() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   stopping_ = true;
   changed_.SignalAll();
 }
@@ -156,7 +170,7 @@ void PeerLink::Join() {
 
 bool PeerLink::JoinIfFinished() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (!finished_) return false;
   }
   Join();
@@ -164,7 +178,7 @@ bool PeerLink::JoinIfFinished() {
 }
 
 bool PeerLink::Stopping() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return stopping_;
 }
 
@@ -172,7 +186,7 @@ void PeerLink::Run() {
   int backoff_ms = options_.reconnect_backoff_min_ms;
   while (!Stopping()) {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       kicked_ = false;
     }
     switch (Attempt()) {
@@ -189,15 +203,15 @@ void PeerLink::Run() {
     backoff_ms = kicked ? options_.reconnect_backoff_min_ms
                         : std::min(2 * backoff_ms, options_.reconnect_backoff_max_ms);
   }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   finished_ = true;
 }
 
 bool PeerLink::Pause(int backoff_ms) {
-  const absl::Time end = absl::Now() + absl::Milliseconds(backoff_ms);
-  absl::MutexLock lock(&mu_);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(backoff_ms);
+  MutexLock lock(&mu_);
   while (!stopping_ && !kicked_) {
-    if (changed_.WaitWithDeadline(&mu_, end)) break;
+    if (!changed_.WaitUntil(&mu_, end)) break;
   }
   return kicked_;
 }
@@ -253,7 +267,7 @@ PeerLink::Outcome PeerLink::RunStreams(const Endpoint& endpoint) {
 std::shared_ptr<grpc::Channel> PeerLink::OpenStreams(const Endpoint& endpoint) {
   std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
       endpoint.Target(), grpc::InsecureChannelCredentials(), ArgumentsFor(options_));
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   broken_ = false;
   failure_ = {};
   for (size_t i = 0; i < kLanes; ++i) {
@@ -261,6 +275,7 @@ std::shared_ptr<grpc::Channel> PeerLink::OpenStreams(const Endpoint& endpoint) {
     lane.accepted = false;
     lane.ended = false;
     lane.writing = true;
+    lane.receipts = {};
     lane.stream = new Stream(shared_from_this(), i);
     lane.stream->Open(channel, EncodeHello(gate_->HelloTo(peer_.id)));
   }
@@ -268,10 +283,11 @@ std::shared_ptr<grpc::Channel> PeerLink::OpenStreams(const Endpoint& endpoint) {
 }
 
 bool PeerLink::AwaitAccepted() {
-  const absl::Time end = absl::Now() + absl::Milliseconds(options_.hello_timeout_ms);
-  absl::MutexLock lock(&mu_);
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.hello_timeout_ms);
+  MutexLock lock(&mu_);
   while (!broken_ && !stopping_ && !(lanes_[kControl].accepted && lanes_[kBulk].accepted)) {
-    if (changed_.WaitWithDeadline(&mu_, end)) {
+    if (!changed_.WaitUntil(&mu_, end)) {
       Fail(fmt::format("it did not answer within {} ms", options_.hello_timeout_ms), false);
       Break();
     }
@@ -282,20 +298,45 @@ bool PeerLink::AwaitAccepted() {
     kicked_ = false;
     return true;
   }
-  const absl::Time patience = absl::Now() + kStatusPause;
+  const auto patience = std::chrono::steady_clock::now() + kStatusPause;
   while (failure_.reason.empty() && !stopping_ && !AllDone()) {
-    if (changed_.WaitWithDeadline(&mu_, patience)) break;
+    if (!changed_.WaitUntil(&mu_, patience)) break;
   }
   return false;
 }
 
 void PeerLink::AwaitBroken() {
-  absl::MutexLock lock(&mu_);
-  while (!broken_ && !stopping_) changed_.Wait(&mu_);
+  MutexLock lock(&mu_);
+  const auto interval = CheckInterval(options_);
+  auto next_check = std::chrono::steady_clock::now() + interval;
+  while (!broken_ && !stopping_) {
+    if (changed_.WaitUntil(&mu_, next_check)) continue;
+    next_check = std::chrono::steady_clock::now() + interval;
+    for (Lane& lane : lanes_) CheckReceipts(&lane);
+  }
+}
+
+void PeerLink::CheckReceipts(Lane* lane) {
+  Receipts& receipts = lane->receipts;
+  if (broken_) return;
+  if (receipts.open) {
+    if (receipts.checks_left-- > 0) return;
+    Fail(fmt::format("it did not confirm within {} ms that it takes what is sent",
+                     options_.receipt_timeout_ms),
+         false);
+    Break();
+  } else if (receipts.owed) {
+    const auto under_way_ms = static_cast<int64_t>(lane->writing_bytes / kBytesPerMs);
+    receipts = {.number = receipts.number + 1,
+                .open = true,
+                .due = true,
+                .checks_left = kReceiptChecks + under_way_ms / CheckInterval(options_).count()};
+    WriteNext(lane);
+  }
 }
 
 void PeerLink::CancelStreams() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Break();
   for (Lane& lane : lanes_) {
     if (lane.stream != nullptr) lane.stream->Cancel();
@@ -304,7 +345,7 @@ void PeerLink::CancelStreams() {
 }
 
 PeerLink::Failure PeerLink::AwaitDone() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   while (!AllDone()) changed_.Wait(&mu_);
   if (failure_.reason.empty()) failure_.reason = "the stream was cancelled";
   return failure_;
@@ -321,19 +362,38 @@ void PeerLink::Report(const std::string& text) {
   if (notice_) notice_(text);
 }
 
-void PeerLink::OnAnswer(size_t index, grpc::ByteBuffer* bytes) {
-  const absl::StatusOr<Hello> hello = DecodeAnswer(bytes);
-  absl::Status status = hello.ok() ? gate_->Check(*hello) : hello.status();
-  if (status.ok() && hello->sender.node != peer_.id) {
-    status = absl::FailedPreconditionError(
-        fmt::format("{} answers at the address of {}: correct the addresses of the members",
-                    hello->sender.name, peer_.name));
+absl::Status PeerLink::CheckHello(const Hello& hello) const {
+  const absl::Status status = gate_->Check(hello);
+  if (!status.ok() || hello.sender.node == peer_.id) return status;
+  return absl::FailedPreconditionError(
+      fmt::format("{} answers at the address of {}: correct the addresses of the members",
+                  hello.sender.name, peer_.name));
+}
+
+absl::Status PeerLink::TakeAnswer(const Answer& answer, Lane* lane) {
+  if (const auto* receipt = std::get_if<Receipt>(&answer)) {
+    Receipts& receipts = lane->receipts;
+    if (!receipts.open || receipts.due || receipt->number != receipts.number) {
+      return absl::InvalidArgumentError("a receipt that was not asked for");
+    }
+    receipts.open = false;
+    return absl::OkStatus();
   }
-  absl::MutexLock lock(&mu_);
+  if (lane->accepted) return absl::InvalidArgumentError("a second hello in answer");
+  lane->accepted = true;
+  return absl::OkStatus();
+}
+
+void PeerLink::OnAnswer(size_t index, grpc::ByteBuffer* bytes) {
+  const absl::StatusOr<Answer> answer = DecodeAnswer(bytes);
+  absl::Status status = answer.status();
+  if (status.ok() && std::holds_alternative<Hello>(*answer)) {
+    status = CheckHello(std::get<Hello>(*answer));
+  }
+  MutexLock lock(&mu_);
   if (broken_) return;
-  if (status.ok()) {
-    lanes_[index].accepted = true;
-  } else {
+  if (status.ok()) status = TakeAnswer(*answer, &lanes_[index]);
+  if (!status.ok()) {
     Fail(MessageOf(status), true);
     Break();
   }
@@ -341,7 +401,7 @@ void PeerLink::OnAnswer(size_t index, grpc::ByteBuffer* bytes) {
 }
 
 void PeerLink::OnWritten(size_t index, bool ok) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Lane& lane = lanes_[index];
   lane.writing = false;
   lane.writing_bytes = 0;
@@ -350,13 +410,13 @@ void PeerLink::OnWritten(size_t index, bool ok) {
 }
 
 void PeerLink::OnEnded(size_t index) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   End(&lanes_[index]);
   Break();
 }
 
 void PeerLink::OnDone(size_t index, const grpc::Status& status) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   delete lanes_[index].stream;
   lanes_[index].stream = nullptr;
   if (status.ok()) {
@@ -388,7 +448,15 @@ void PeerLink::Fail(const std::string& reason, bool refusal) {
 }
 
 void PeerLink::WriteNext(Lane* lane) {
-  if (!up_ || lane->ended || lane->writing || lane->waiting.empty()) return;
+  if (!up_ || lane->ended || lane->writing) return;
+  Receipts& receipts = lane->receipts;
+  if (receipts.due) {
+    receipts.due = false;
+    lane->writing = true;
+    lane->stream->Write(EncodeReceiptWanted({receipts.number}));
+    return;
+  }
+  if (lane->waiting.empty()) return;
   std::vector<Message> batch;
   size_t bytes = 0;
   while (!lane->waiting.empty()) {
@@ -401,6 +469,7 @@ void PeerLink::WriteNext(Lane* lane) {
   lane->waiting_bytes -= bytes;
   lane->writing_bytes = bytes;
   lane->writing = true;
+  receipts.owed = true;
   lane->stream->Write(EncodeMessages(batch));
 }
 

@@ -6,6 +6,9 @@
 //     order of Send.
 //  2. Events are posted by the link's thread alone, so LinkUp and LinkDown arrive in order.
 //  3. When Join has returned, the link posts and calls nothing any more.
+//  4. A link does not stay up while the peer fails to take what is sent on one of the streams, even
+//     if the connection and the peer's end of it seem to be well. The peer is asked for receipts:
+//     now and then, when something was sent.
 //
 // Every attempt asks the kernel first whether anybody listens, and uses a fresh channel, so that no
 // backoff or name cache of gRPC comes in between.
@@ -18,11 +21,11 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include "common/mutex.h"
 #include "replication/grpc/hello.h"
 #include "replication/grpc/peer_transport.h"
 #include "replication/grpc/probe.h"
+#include "replication/grpc/wire_codec.h"
 
 namespace grpc {
 class ByteBuffer;
@@ -59,6 +62,15 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   static constexpr size_t kBulk = 1;
   static constexpr size_t kLanes = 2;
 
+  // What the peer was asked to confirm. One request is open at a time.
+  struct Receipts {
+    uint64_t number = 0;  // of the last request
+    bool owed = false;    // messages were written after it
+    bool open = false;    // it is not answered
+    bool due = false;     // it is not even written
+    int64_t checks_left = 0;
+  };
+
   // One stream and what waits for it.
   struct Lane {
     size_t bytes_max = 0;  // constant
@@ -69,6 +81,7 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
     std::deque<Message> waiting;
     size_t waiting_bytes = 0;
     size_t writing_bytes = 0;
+    Receipts receipts;
   };
 
   enum class Outcome : uint8_t { kWasUp, kFailed, kRefused };
@@ -95,10 +108,13 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
 
   // From the streams, on threads of gRPC.
   void OnAnswer(size_t lane, grpc::ByteBuffer* bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status CheckHello(const Hello& hello) const;
   void OnWritten(size_t lane, bool ok) ABSL_LOCKS_EXCLUDED(mu_);
   void OnEnded(size_t lane) ABSL_LOCKS_EXCLUDED(mu_);
   void OnDone(size_t lane, const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
+  absl::Status TakeAnswer(const Answer& answer, Lane* lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CheckReceipts(Lane* lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(Lane* lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Fail(const std::string& reason, bool refusal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -119,8 +135,8 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   std::thread thread_;  // Start and Join only
 
   // Held while operations are started on a stream: gRPC never calls back from within those.
-  mutable absl::Mutex mu_;
-  absl::CondVar changed_;
+  mutable Mutex mu_;
+  CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool kicked_ ABSL_GUARDED_BY(mu_) = false;

@@ -4,14 +4,15 @@
 #include <grpcpp/server_builder.h>
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <variant>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "common/error.h"
+#include "common/mutex.h"
 #include "replication/grpc/wire_codec.h"
 #include "skein/v1/replication.grpc.pb.h"
 
@@ -54,14 +55,14 @@ class PeerService::Impl final
   const Clock* const clock_;
   const Hooks hooks_;
 
-  absl::Mutex mu_;
-  absl::CondVar gone_;
+  Mutex mu_;
+  CondVar gone_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::set<Stream*> streams_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::string> refusals_ ABSL_GUARDED_BY(mu_);
 };
 
-// Everything but OnDone happens in OnReadDone, of which one runs at a time.
+// Everything but OnDone and the end of a write happens in OnReadDone, of which one runs at a time.
 class PeerService::Impl::Stream final : public RawReactor {
  public:
   Stream(Impl* service, grpc::CallbackServerContext* context)
@@ -72,7 +73,7 @@ class PeerService::Impl::Stream final : public RawReactor {
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      Finish(grpc::Status::OK);
+      End(grpc::Status::OK);
       return;
     }
     absl::StatusOr<Envelope> envelope = DecodeEnvelope(&read_);
@@ -87,6 +88,12 @@ class PeerService::Impl::Stream final : public RawReactor {
     Refuse(status);
   }
 
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    if (ok) WriteNext();
+  }
+
   void OnDone() override {
     Impl* const service = service_;
     service->Forget(this);
@@ -98,9 +105,14 @@ class PeerService::Impl::Stream final : public RawReactor {
     who_ = hello->sender.name;
     if (absl::Status status = service_->gate_->Check(*hello); !status.ok()) return status;
     peer_ = hello->sender.node;
-    write_ = EncodeAnswer(service_->gate_->HelloTo(peer_));
-    StartWrite(&write_);
+    Answer(EncodeAnswer(service_->gate_->HelloTo(peer_)));
     service_->Accepted(*hello);
+    return absl::OkStatus();
+  }
+
+  absl::Status Take(const ReceiptWanted* wanted) {
+    if (peer_ == NodeId()) return absl::InvalidArgumentError("a receipt wanted before the hello");
+    Answer(EncodeAnswer(Receipt{wanted->number}));
     return absl::OkStatus();
   }
 
@@ -122,8 +134,29 @@ class PeerService::Impl::Stream final : public RawReactor {
     const bool refusal = absl::IsFailedPrecondition(status);
     const std::string text = (refusal ? "" : "malformed: ") + MessageOf(status);
     service_->Notice(who_, fmt::format("refused the stream of {}: {}", who_, text));
-    Finish({refusal ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::INVALID_ARGUMENT,
-            text});
+    End({refusal ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::INVALID_ARGUMENT,
+         text});
+  }
+
+  // A receipt takes the place of one that still waits: it says the same and more.
+  void Answer(grpc::ByteBuffer bytes) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    next_write_ = std::move(bytes);
+    WriteNext();
+  }
+
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (writing_ || ended_ || !next_write_) return;
+    writing_ = true;
+    write_ = *std::move(next_write_);
+    next_write_.reset();
+    StartWrite(&write_);
+  }
+
+  void End(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    ended_ = true;
+    Finish(status);
   }
 
   Impl* const service_;
@@ -131,13 +164,19 @@ class PeerService::Impl::Stream final : public RawReactor {
   std::string who_;  // where it comes from, then the name that the hello states
   NodeId peer_;      // 0: no hello accepted yet
   grpc::ByteBuffer read_;
-  grpc::ByteBuffer write_;
+
+  // Held while operations are started: gRPC never calls back from within those.
+  Mutex mu_;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<grpc::ByteBuffer> next_write_ ABSL_GUARDED_BY(mu_);
+  grpc::ByteBuffer write_ ABSL_GUARDED_BY(mu_);  // stays until OnWriteDone
 
   friend class Impl;
 };
 
 RawReactor* PeerService::Impl::Ship(grpc::CallbackServerContext* context) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (stopping_) {
     return new Refusal({grpc::StatusCode::UNAVAILABLE, "the node is stopping"});
   }
@@ -148,7 +187,7 @@ RawReactor* PeerService::Impl::Ship(grpc::CallbackServerContext* context) {
 }
 
 void PeerService::Impl::Stop() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   stopping_ = true;
   for (Stream* stream : streams_) stream->Cancel();
   while (!streams_.empty()) gone_.Wait(&mu_);
@@ -157,7 +196,7 @@ void PeerService::Impl::Stop() {
 void PeerService::Impl::Notice(const std::string& who, const std::string& text) {
   constexpr size_t kRemembered = 64;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (refusals_.size() >= kRemembered && !refusals_.contains(who)) refusals_.clear();
     std::string& last = refusals_[who];
     if (last == text) return;
@@ -168,14 +207,14 @@ void PeerService::Impl::Notice(const std::string& who, const std::string& text) 
 
 void PeerService::Impl::Accepted(const Hello& hello) {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     refusals_.erase(hello.sender.name);
   }
   if (hooks_.on_accepted) hooks_.on_accepted(hello.sender.node);
 }
 
 void PeerService::Impl::Forget(Stream* stream) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   streams_.erase(stream);
   delete stream;
   gone_.SignalAll();

@@ -7,6 +7,7 @@
 //  2. Of each stream one message at a time is read: what the sink has not taken stays with the
 //     sender.
 //  3. When Stop has returned, nothing is posted or called any more.
+//  4. A receipt is given only when all that came before the wish for it on its stream was posted.
 #pragma once
 
 #include <functional>

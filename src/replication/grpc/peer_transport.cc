@@ -16,7 +16,8 @@ absl::Status PeerTransportOptions::Validate() const {
   if (reconnect_backoff_min_ms < 1 || reconnect_backoff_max_ms < reconnect_backoff_min_ms) {
     return InvalidField("the reconnect backoff must be at least 1 ms, its maximum not below that");
   }
-  if (hello_timeout_ms < 1 || keepalive_ms < 1 || keepalive_timeout_ms < 1) {
+  if (hello_timeout_ms < 1 || keepalive_ms < 1 || keepalive_timeout_ms < 1 ||
+      receipt_timeout_ms < 1) {
     return InvalidField("the timeouts of a peer link must be at least 1 ms");
   }
   return absl::OkStatus();
@@ -32,7 +33,7 @@ PeerTransport::~PeerTransport() { Stop(); }
 
 void PeerTransport::SetPeers(const std::vector<PeerAddress>& peers) {
   gate_->SetPeers(peers);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (stopped_) return;
   for (auto it = links_.begin(); it != links_.end();) {
     if (std::find(peers.begin(), peers.end(), it->second->peer()) != peers.end()) {
@@ -53,7 +54,7 @@ void PeerTransport::SetPeers(const std::vector<PeerAddress>& peers) {
 }
 
 std::shared_ptr<PeerLink> PeerTransport::Find(NodeId peer) const {
-  absl::ReaderMutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const auto it = links_.find(peer);
   return it == links_.end() ? nullptr : it->second;
 }
@@ -74,7 +75,7 @@ PeerLinkStats PeerTransport::Stats(NodeId peer) const {
 void PeerTransport::Stop() {
   std::vector<std::shared_ptr<PeerLink>> links;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopped_ = true;
     links.swap(retired_);
     for (auto& [id, link] : links_) links.push_back(std::move(link));

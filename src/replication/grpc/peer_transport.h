@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "replication/grpc/hello.h"
 #include "replication/log_store.h"
 #include "replication/transport.h"
@@ -25,6 +25,9 @@ struct PeerTransportOptions {
   int hello_timeout_ms = 1000;      // from the first packet to the acceptance of both streams
   int keepalive_ms = 5000;          // a silent connection is asked for a sign of life after this,
   int keepalive_timeout_ms = 2000;  // and given up when none came for this long
+  // A link is given up when the peer has not confirmed for about this long that it has taken what
+  // was sent; longer for what is large.
+  int receipt_timeout_ms = 3000;
 
   absl::Status Validate() const;
 };
@@ -68,7 +71,7 @@ class PeerTransport final : public Transport {
   const PeerNotice notice_;
   const PeerTransportOptions options_;
 
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::map<NodeId, std::shared_ptr<PeerLink>> links_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<PeerLink>> retired_ ABSL_GUARDED_BY(mu_);  // asked to stop

@@ -27,7 +27,7 @@ constexpr uint8_t kAppendEntry = LengthDelimited(v1::Append::kEntriesFieldNumber
 
 // Closes an envelope and an answer.
 constexpr int kChecksumField = v1::PeerEnvelope::kChecksumFieldNumber;
-static_assert(kChecksumField == int{v1::PeerHello::kChecksumFieldNumber});
+static_assert(kChecksumField == int{v1::PeerAnswer::kChecksumFieldNumber});
 constexpr uint8_t kChecksum = kChecksumField << 3 | 1;
 constexpr size_t kSealBytes = 1 + sizeof(uint64_t);
 
@@ -391,11 +391,18 @@ grpc::ByteBuffer EncodeHello(const Hello& hello) {
   return Serialise(wire);
 }
 
+grpc::ByteBuffer EncodeReceiptWanted(ReceiptWanted wanted) {
+  v1::PeerEnvelope wire;
+  wire.set_receipt_wanted(wanted.number);
+  return Serialise(wire);
+}
+
 absl::StatusOr<Envelope> DecodeEnvelope(grpc::ByteBuffer* bytes) {
   v1::PeerEnvelope wire;
   const absl::Status parsed = Parse(bytes, "PeerEnvelope", &wire);
   if (!parsed.ok()) return parsed;
   if (wire.has_hello()) return FromWire(std::move(*wire.mutable_hello()));
+  if (wire.has_receipt_wanted()) return ReceiptWanted{wire.receipt_wanted()};
   if (!wire.has_messages()) {
     return absl::InvalidArgumentError("a PeerEnvelope has no content that this program knows");
   }
@@ -410,16 +417,24 @@ absl::StatusOr<Envelope> DecodeEnvelope(grpc::ByteBuffer* bytes) {
 }
 
 grpc::ByteBuffer EncodeAnswer(const Hello& hello) {
-  v1::PeerHello wire;
-  Fill(hello, &wire);
+  v1::PeerAnswer wire;
+  Fill(hello, wire.mutable_hello());
   return Serialise(wire);
 }
 
-absl::StatusOr<Hello> DecodeAnswer(grpc::ByteBuffer* bytes) {
-  v1::PeerHello wire;
-  const absl::Status parsed = Parse(bytes, "PeerHello", &wire);
+grpc::ByteBuffer EncodeAnswer(Receipt receipt) {
+  v1::PeerAnswer wire;
+  wire.set_receipt(receipt.number);
+  return Serialise(wire);
+}
+
+absl::StatusOr<Answer> DecodeAnswer(grpc::ByteBuffer* bytes) {
+  v1::PeerAnswer wire;
+  const absl::Status parsed = Parse(bytes, "PeerAnswer", &wire);
   if (!parsed.ok()) return parsed;
-  return FromWire(std::move(wire));
+  if (wire.has_hello()) return FromWire(std::move(*wire.mutable_hello()));
+  if (wire.has_receipt()) return Receipt{wire.receipt()};
+  return absl::InvalidArgumentError("a PeerAnswer has no content that this program knows");
 }
 
 }  // namespace skein

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <variant>
 #include <vector>
@@ -36,12 +37,23 @@ size_t WireBytes(const Message& message);
 // A PeerEnvelope.
 grpc::ByteBuffer EncodeMessages(std::span<const Message> messages);
 grpc::ByteBuffer EncodeHello(const Hello& hello);
-using Envelope = std::variant<Hello, std::vector<Message>>;
+// Asks for the receipt of all that was sent before on the same stream.
+struct ReceiptWanted {
+  uint64_t number = 0;
+};
+grpc::ByteBuffer EncodeReceiptWanted(ReceiptWanted wanted);
+using Envelope = std::variant<Hello, std::vector<Message>, ReceiptWanted>;
 // Takes the bytes. kInvalidArgument, or kDataLoss if they were damaged, if they are malformed.
 absl::StatusOr<Envelope> DecodeEnvelope(grpc::ByteBuffer* bytes);
 
-// A bare PeerHello: the answer on a stream.
+// A PeerAnswer: what comes back on a stream.
+struct Receipt {
+  uint64_t number = 0;
+};
 grpc::ByteBuffer EncodeAnswer(const Hello& hello);
-absl::StatusOr<Hello> DecodeAnswer(grpc::ByteBuffer* bytes);
+grpc::ByteBuffer EncodeAnswer(Receipt receipt);
+using Answer = std::variant<Hello, Receipt>;
+// As DecodeEnvelope.
+absl::StatusOr<Answer> DecodeAnswer(grpc::ByteBuffer* bytes);
 
 }  // namespace skein

@@ -13,9 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "replication/core/membership.h"
 #include "replication/grpc/peer_service.h"
 #include "replication/grpc/peer_transport.h"
@@ -27,36 +26,36 @@ template <typename T>
 class Recorder {
  public:
   void Add(T value) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (held_) changed_.Wait(&mu_);
     values_.push_back(std::move(value));
     changed_.SignalAll();
   }
 
   bool WaitFor(const std::function<bool(const std::vector<T>&)>& reached) {
-    const absl::Time end = absl::Now() + absl::Seconds(20);
-    absl::MutexLock lock(&mu_);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    MutexLock lock(&mu_);
     while (!reached(values_)) {
-      if (changed_.WaitWithDeadline(&mu_, end)) return reached(values_);
+      if (!changed_.WaitUntil(&mu_, end)) return reached(values_);
     }
     return true;
   }
 
   std::vector<T> Values() const {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return values_;
   }
 
   // While held, Add blocks: a node that does not keep up.
   void Hold(bool held) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     held_ = held;
     changed_.SignalAll();
   }
 
  private:
-  mutable absl::Mutex mu_;
-  absl::CondVar changed_;
+  mutable Mutex mu_;
+  CondVar changed_;
   bool held_ = false;
   std::vector<T> values_;
 };

@@ -123,7 +123,8 @@ TEST_F(PeerLinkTest, TheHelloOfAPeerBringsUpTheLinkBack) {
 }
 
 TEST_F(PeerLinkTest, AFullQueueDropsRatherThanGrows) {
-  TestNode c(Identity("n3"), {.bulk_queue_bytes = 1u << 20});
+  // Held longer than a link waits for a receipt, on a slow machine.
+  TestNode c(Identity("n3"), {.bulk_queue_bytes = 1u << 20, .receipt_timeout_ms = 60000});
   b_.transport().SetPeers({c.address()});
   c.transport().SetPeers({b_.address()});
   ASSERT_TRUE(c.sink().WaitForCount<LinkUp>(1));

@@ -152,10 +152,16 @@ class RawStreamTest : public testing::Test {
     hello->set_protocol_version(kPeerProtocolVersion);
     hello->set_to_node_id(node_.id().value());
     ASSERT_TRUE(Write(envelope));
-    v1::PeerHello answer;
+    v1::PeerAnswer answer;
     ASSERT_TRUE(stream_->Read(&answer));
-    EXPECT_EQ(answer.node_id(), node_.id().value());
-    EXPECT_EQ(answer.to_node_id(), NodeIdOf("n1").value());
+    EXPECT_EQ(answer.hello().node_id(), node_.id().value());
+    EXPECT_EQ(answer.hello().to_node_id(), NodeIdOf("n1").value());
+  }
+
+  static v1::PeerEnvelope ReceiptWanted(uint64_t number) {
+    v1::PeerEnvelope envelope;
+    envelope.set_receipt_wanted(number);
+    return envelope;
   }
 
   v1::PeerEnvelope Heartbeat() {
@@ -169,7 +175,7 @@ class RawStreamTest : public testing::Test {
 
   void ExpectRefused(const v1::PeerEnvelope& envelope, const std::string& words) {
     Write(envelope);
-    v1::PeerHello answer;
+    v1::PeerAnswer answer;
     EXPECT_FALSE(stream_->Read(&answer));
     const grpc::Status status = stream_->Finish();
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -180,13 +186,47 @@ class RawStreamTest : public testing::Test {
   TestNode node_{Identity("n2")};
   grpc::ClientContext context_;
   std::unique_ptr<v1::Replication::Stub> stub_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::PeerEnvelope, v1::PeerHello>> stream_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::PeerEnvelope, v1::PeerAnswer>> stream_;
 };
 
 TEST_F(RawStreamTest, GoodMessagesPass) {
   SayHello();
   ASSERT_TRUE(Write(Heartbeat()));
   EXPECT_TRUE(node_.sink().WaitForCount<Received>(1));
+}
+
+TEST_F(RawStreamTest, AReceiptComesOnceEverythingBeforeItIsTaken) {
+  SayHello();
+  for (uint64_t number = 1; number <= 3; ++number) {
+    ASSERT_TRUE(Write(Heartbeat()));
+    ASSERT_TRUE(Write(Heartbeat()));
+    ASSERT_TRUE(Write(ReceiptWanted(number)));
+    v1::PeerAnswer answer;
+    ASSERT_TRUE(stream_->Read(&answer));
+    EXPECT_EQ(node_.sink().All<Received>().size(), 2 * number);
+    EXPECT_EQ(answer.receipt(), number);
+    const uint64_t checksum = answer.checksum();
+    answer.clear_checksum();
+    EXPECT_EQ(checksum, Checksum64(answer.SerializeAsString()));
+  }
+}
+
+TEST_F(RawStreamTest, ManyWishesForReceiptsAtOnceAreAnsweredUpToTheLast) {
+  SayHello();
+  constexpr uint64_t kLast = 1000;
+  for (uint64_t number = 1; number <= kLast; ++number) ASSERT_TRUE(Write(ReceiptWanted(number)));
+  uint64_t receipt = 0;
+  while (receipt < kLast) {
+    v1::PeerAnswer answer;
+    ASSERT_TRUE(stream_->Read(&answer));
+    ASSERT_GT(answer.receipt(), receipt);
+    receipt = answer.receipt();
+  }
+  EXPECT_EQ(receipt, kLast);
+}
+
+TEST_F(RawStreamTest, RefusesAWishForAReceiptBeforeTheHello) {
+  ExpectRefused(ReceiptWanted(1), "a receipt wanted before the hello");
 }
 
 TEST_F(RawStreamTest, RefusesMessagesBeforeTheHello) {
@@ -225,9 +265,10 @@ TEST_F(RawStreamTest, RefusesAnEnvelopeThatWasDamagedOnTheWay) {
   envelope.set_checksum(Checksum64(envelope.SerializeAsString()));
   envelope.mutable_messages()->mutable_messages(0)->set_term(2);
   stream_->Write(envelope);
-  v1::PeerHello answer;
+  v1::PeerAnswer answer;
   EXPECT_FALSE(stream_->Read(&answer));
   EXPECT_NE(stream_->Finish().error_message().find("damaged on the way"), std::string::npos);
+  EXPECT_TRUE(node_.notices().WaitForText("refused the stream of n1: malformed: the checksum"));
   EXPECT_TRUE(node_.sink().Values().empty());
 }
 

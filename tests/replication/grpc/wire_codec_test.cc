@@ -179,9 +179,9 @@ TEST(WireCodec, HellosComeBackEqual) {
   const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
   ASSERT_TRUE(received.ok()) << received.status();
   grpc::ByteBuffer answer_wire = EncodeAnswer(hello);
-  const absl::StatusOr<Hello> answer = DecodeAnswer(&answer_wire);
+  const absl::StatusOr<Answer> answer = DecodeAnswer(&answer_wire);
   ASSERT_TRUE(answer.ok()) << answer.status();
-  for (const Hello& back : {std::get<Hello>(*received), *answer}) {
+  for (const Hello& back : {std::get<Hello>(*received), std::get<Hello>(*answer)}) {
     EXPECT_EQ(back.sender.cluster_id, hello.sender.cluster_id);
     EXPECT_EQ(back.sender.node, hello.sender.node);
     EXPECT_EQ(back.sender.name, hello.sender.name);
@@ -189,6 +189,27 @@ TEST(WireCodec, HellosComeBackEqual) {
     EXPECT_EQ(back.sender.protocol_version, hello.sender.protocol_version);
     EXPECT_EQ(back.to, hello.to);
   }
+}
+
+TEST(WireCodec, ReceiptsAndWishesForThemComeBackEqual) {
+  for (const uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}}) {
+    grpc::ByteBuffer wish = EncodeReceiptWanted({number});
+    const absl::StatusOr<Envelope> received = DecodeEnvelope(&wish);
+    ASSERT_TRUE(received.ok()) << received.status();
+    EXPECT_EQ(std::get<ReceiptWanted>(*received).number, number);
+    grpc::ByteBuffer receipt = EncodeAnswer(Receipt{number});
+    const absl::StatusOr<Answer> answer = DecodeAnswer(&receipt);
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(std::get<Receipt>(*answer).number, number);
+  }
+}
+
+TEST(WireCodec, AnAnswerWithoutContentIsRefused) {
+  v1::PeerAnswer proto;
+  proto.set_checksum(Checksum64(std::string_view()));
+  const grpc::Slice slice(proto.SerializeAsString());
+  grpc::ByteBuffer buffer(&slice, 1);
+  EXPECT_EQ(DecodeAnswer(&buffer).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(WireCodec, RefusesMessagesWithoutBodySenderOrReceiver) {
@@ -263,7 +284,8 @@ TEST(WireCodec, RandomBytesAreRefusedOrDecodedButNeverCrash) {
 // way can lose a write.
 TEST(WireCodec, NoFlippedBitPasses) {
   const Hello hello{Identity("n1"), NodeIdOf("n2")};
-  std::vector<std::string> all = {Flat(EncodeHello(hello)), Flat(EncodeMessages(EveryKind()))};
+  std::vector<std::string> all = {Flat(EncodeHello(hello)), Flat(EncodeReceiptWanted({7})),
+                                  Flat(EncodeMessages(EveryKind()))};
   for (const Message& message : EveryKind()) all.push_back(Flat(EncodeMessages({&message, 1})));
   for (const std::string& intact : all) {
     ASSERT_TRUE(Decode(intact).ok());
@@ -273,13 +295,14 @@ TEST(WireCodec, NoFlippedBitPasses) {
       EXPECT_FALSE(Decode(bytes).ok()) << "bit " << bit << " of " << intact.size() * 8;
     }
   }
-  const std::string answer = Flat(EncodeAnswer(hello));
-  for (size_t bit = 0; bit < answer.size() * 8; ++bit) {
-    std::string bytes = answer;
-    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
-    const grpc::Slice slice(bytes);
-    grpc::ByteBuffer buffer(&slice, 1);
-    EXPECT_FALSE(DecodeAnswer(&buffer).ok()) << "bit " << bit;
+  for (const std::string& answer : {Flat(EncodeAnswer(hello)), Flat(EncodeAnswer(Receipt{7}))}) {
+    for (size_t bit = 0; bit < answer.size() * 8; ++bit) {
+      std::string bytes = answer;
+      bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+      const grpc::Slice slice(bytes);
+      grpc::ByteBuffer buffer(&slice, 1);
+      EXPECT_FALSE(DecodeAnswer(&buffer).ok()) << "bit " << bit;
+    }
   }
 }
 
