@@ -4,10 +4,12 @@
     free-ports COUNT        prints the first of COUNT ports in a row that are free now
     ready COUNT FILE        exit 0 if the status in FILE has a leader and COUNT reachable nodes
     reachable ID FILE       exit 0 if the status in FILE says that node ID is reachable
+    level ID FILE           exit 0 if it says so, and that node ID has all that the leader has
     leader FILE             prints the leader's id, or nothing
+    probe FILE              prints what a probe has seen; FILE is the output of `skein bench put`
     table FILE LINE...      prints a table; each LINE is "id address process-state pid"
 
-FILE is the output of `skein status --output json`; it may be empty.
+FILE is otherwise the output of `skein status --output json`; it may be empty.
 """
 
 import json
@@ -17,6 +19,7 @@ import socket
 import sys
 
 LISTENING = "0A"
+LEVEL_MILLISECONDS = 200
 
 
 def read_status(path):
@@ -92,11 +95,29 @@ def reachable(node_id, path):
     sys.exit(0 if any(n.get("id") == node_id and n.get("reachable") for n in nodes) else 1)
 
 
+def level(node_id, path):
+    status = read_status(path)
+    nodes = [n for n in status.get("nodes", []) if n.get("id") == node_id]
+    sys.exit(0 if status.get("leader") and nodes and nodes[0].get("reachable")
+             and nodes[0].get("connected") and not nodes[0].get("catch_up")
+             and (nodes[0].get("lag") or {}).get("milliseconds", 0) < LEVEL_MILLISECONDS else 1)
+
+
 def leader(path):
     print(read_status(path).get("leader") or "")
 
 
-def lag_words(lag):
+def probe(path):
+    seen = read_status(path)
+    failed = ", ".join(f"{count} {reason}" for reason, count in
+                       sorted(seen.get("errors_by_reason", {}).items()))
+    print(f"longest pause of writes: {seen['longest_gap_us'] / 1000:.0f} ms "
+          f"({seen['writes']} writes, {'failed: ' + failed if failed else 'none failed'})")
+
+
+def lag_words(lag, catch_up):
+    if catch_up:
+        return f"catches up by {catch_up.get('way')}, {catch_up.get('bytes_left', 0)} B left"
     if not lag.get("revisions"):
         return "0"
     return f"{lag['revisions']} rev, {lag.get('bytes', 0)} B, {lag.get('milliseconds', 0)} ms"
@@ -110,7 +131,7 @@ def table(path, *lines):
         node = known.get(node_id, {})
         if node.get("reachable"):
             answers = (node.get("role", "?"), str(node.get("revision", "?")),
-                       lag_words(node.get("lag") or {}))
+                       lag_words(node.get("lag") or {}, node.get("catch_up")))
         else:
             answers = ("-", "-", "-")
         process = state if pid == "-" else f"{state} (pid {pid})"
@@ -124,7 +145,8 @@ def table(path, *lines):
 
 
 COMMANDS = {"port-owner": port_owner, "free-ports": free_ports, "ready": ready,
-            "reachable": reachable, "leader": leader, "table": table}
+            "reachable": reachable, "level": level, "leader": leader,
+            "probe": probe, "table": table}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 
 namespace skein::cli {
 namespace {
@@ -143,6 +145,31 @@ const char* AckName(Ack ack) {
       return "all";
   }
   return "quorum";
+}
+
+std::string CheckAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  const std::string port = colon == std::string::npos ? "" : text.substr(colon + 1);
+  const bool digits = !port.empty() && port.size() <= 5 &&
+                      port.find_first_not_of("0123456789") == std::string::npos;
+  if (colon == 0 || !digits || std::stoi(port) < 1 || std::stoi(port) > 65535) {
+    return "'" + text + "' is not HOST:PORT";
+  }
+  return "";
+}
+
+bool Confirmed(const std::string& question) {
+  fmt::print(stderr, "{} [y/N] ", question);
+  std::fflush(stderr);
+  std::string answer;
+  std::getline(std::cin, answer);
+  return !answer.empty() && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+void Pause(double seconds) {
+  const double whole = static_cast<double>(static_cast<time_t>(seconds));
+  const timespec rest = {static_cast<time_t>(seconds), static_cast<long>((seconds - whole) * 1e9)};
+  nanosleep(&rest, nullptr);
 }
 
 void CatchInterrupt() {

@@ -16,7 +16,7 @@ namespace skein::cli {
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;    // failed or unavailable
 inline constexpr int kExitUsage = 2;     // wrong usage
-inline constexpr int kExitNotFound = 3;  // key not found, condition not met
+inline constexpr int kExitNotFound = 3;  // key not found, condition not met, change refused
 
 enum class Output { kDefault, kTable, kJson, kPlain };
 enum class Encoding { kRaw, kHex, kBase64 };
@@ -43,6 +43,8 @@ void AddDel(CLI::App* app, Globals* globals);
 void AddScan(CLI::App* app, Globals* globals);
 void AddStatus(CLI::App* app, Globals* globals);
 void AddLag(CLI::App* app, Globals* globals);
+void AddMember(CLI::App* app, Globals* globals);
+void AddTransfer(CLI::App* app, Globals* globals);
 void AddBench(CLI::App* app, Globals* globals);
 void AddCompletion(CLI::App* app, Globals* globals);
 
@@ -69,6 +71,14 @@ int Fail(const Globals& globals, const std::string& what, const absl::Status& st
 int FailUsage(const std::string& message);
 
 const char* AckName(Ack ack);
+
+// Empty if `text` is HOST:PORT, else what is wrong with it.
+std::string CheckAddress(const std::string& text);
+
+// Asks on the terminal, where no answer means no.
+bool Confirmed(const std::string& question);
+// Some seconds; ends early if a signal comes.
+void Pause(double seconds);
 
 // Ctrl-C (and SIGTERM) only set a flag from now on, so that a long command can end in order.
 void CatchInterrupt();

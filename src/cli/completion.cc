@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/command.h"
 
 namespace skein::cli {
@@ -24,47 +26,89 @@ std::vector<const CLI::App*> Commands(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
 }
 
-void PrintBash(const CLI::App& app) {
-  std::string names;
-  std::string cases;
+// A command with the words that lead to it: `member add`.
+struct Path {
+  std::string words;
+  const CLI::App* command;
+};
+
+void CollectPaths(const CLI::App& app, const std::string& before, std::vector<Path>* paths) {
   for (const CLI::App* command : Commands(app)) {
-    names += " " + command->get_name();
-    cases += fmt::format("      {}) words=\"{}\" ;;\n", command->get_name(), OptionNames(*command));
+    const std::string words = before + (before.empty() ? "" : " ") + command->get_name();
+    paths->push_back({words, command});
+    CollectPaths(*command, words, paths);
+  }
+}
+
+std::vector<Path> Paths(const CLI::App& app) {
+  std::vector<Path> paths;
+  CollectPaths(app, "", &paths);
+  return paths;
+}
+
+// What may follow a command: its own commands and options.
+std::string Followers(const CLI::App& app) {
+  std::string words;
+  for (const CLI::App* command : Commands(app)) words += " " + command->get_name();
+  words += OptionNames(app);
+  return words.empty() ? words : words.substr(1);
+}
+
+void PrintBash(const CLI::App& app) {
+  std::string alternatives;
+  std::string cases;
+  for (const Path& path : Paths(app)) {
+    alternatives += fmt::format("{}\"{}\"", alternatives.empty() ? "" : " | ", path.words);
+    cases += fmt::format("    \"{}\") words=\"{}\" ;;\n", path.words, Followers(*path.command));
   }
   fmt::print(
       "_skein() {{\n"
-      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" command=\"\" words=\"\" i\n"
+      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" path=\"\" words=\"\" next i\n"
       "  for ((i = 1; i < COMP_CWORD; ++i)); do\n"
-      "    case \"${{COMP_WORDS[i]}}\" in\n"
-      "      {}) command=\"${{COMP_WORDS[i]}}\"; break ;;\n"
+      "    next=\"${{path:+$path }}${{COMP_WORDS[i]}}\"\n"
+      "    case \"$next\" in\n"
+      "      {}) path=\"$next\" ;;\n"
       "    esac\n"
       "  done\n"
-      "  if [ -z \"$command\" ]; then\n"
-      "    words=\"{}{}\"\n"
-      "  else\n"
-      "    case \"$command\" in\n{}"
-      "    esac\n"
-      "    words=\"$words{}\"\n"
-      "  fi\n"
-      "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+      "  case \"$path\" in\n"
+      "    \"\") words=\"{}\" ;;\n{}"
+      "  esac\n"
+      "  COMPREPLY=($(compgen -W \"$words{}\" -- \"$current\"))\n"
       "}}\n"
       "complete -o default -F _skein skein\n",
-      [&] {
-        std::string alternatives = names.substr(1);
-        for (char& c : alternatives) c = c == ' ' ? '|' : c;
-        return alternatives;
-      }(),
-      names, OptionNames(app), cases, OptionNames(app));
+      alternatives, Followers(app), cases, OptionNames(app));
+}
+
+// When the words of a path were typed; with `last`, none of its own commands yet.
+std::string FishCondition(const Path& path, bool last) {
+  std::string condition;
+  size_t start = 0;
+  while (start <= path.words.size()) {
+    const size_t space = std::min(path.words.find(' ', start), path.words.size());
+    condition += fmt::format("{}__fish_seen_subcommand_from {}", condition.empty() ? "" : "; and ",
+                             path.words.substr(start, space - start));
+    start = space + 1;
+  }
+  if (!last) return condition;
+  condition += "; and not __fish_seen_subcommand_from";
+  for (const CLI::App* command : Commands(*path.command)) condition += " " + command->get_name();
+  return condition;
 }
 
 void PrintFish(const CLI::App& app) {
   for (const CLI::App* command : Commands(app)) {
     fmt::print("complete -c skein -n __fish_use_subcommand -a {} -d {}\n", command->get_name(),
                Quoted(command->get_description()));
-    for (const CLI::Option* option : command->get_options()) {
+  }
+  for (const Path& path : Paths(app)) {
+    for (const CLI::App* command : Commands(*path.command)) {
+      fmt::print("complete -c skein -n '{}' -a {} -d {}\n", FishCondition(path, true),
+                 command->get_name(), Quoted(command->get_description()));
+    }
+    for (const CLI::Option* option : path.command->get_options()) {
       for (const std::string& name : option->get_lnames()) {
-        fmt::print("complete -c skein -n '__fish_seen_subcommand_from {}' -l {} -d {}\n",
-                   command->get_name(), name, Quoted(option->get_description()));
+        fmt::print("complete -c skein -n '{}' -l {} -d {}\n", FishCondition(path, false), name,
+                   Quoted(option->get_description()));
       }
     }
   }

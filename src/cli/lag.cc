@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <time.h>
 
 #include "cli/command.h"
 #include "cli/status.h"
@@ -49,14 +48,6 @@ void PrintLag(const Globals& globals, const ClusterStatus& cluster) {
       PrintTable(rows);
   }
   std::fflush(stdout);
-}
-
-// Interrupted by Ctrl-C.
-void Pause(double seconds) {
-  timespec rest = {
-      static_cast<time_t>(seconds),
-      static_cast<long>((seconds - static_cast<double>(static_cast<time_t>(seconds))) * 1e9)};
-  nanosleep(&rest, nullptr);
 }
 
 int RunLag(const Globals& globals, const LagFlags& flags) {

@@ -1,5 +1,5 @@
 // skein: the command line. Exit codes: 0 done, 1 failed or unavailable, 2 wrong usage, 3 key not
-// found or condition not met.
+// found, condition not met, or a change of the members refused.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -21,13 +21,8 @@ void AddGlobals(CLI::App* app, Globals* globals) {
         Globals parsed;
         parsed.endpoints = text;
         for (const std::string& endpoint : parsed.EndpointList()) {
-          const size_t colon = endpoint.rfind(':');
-          const std::string port = colon == std::string::npos ? "" : endpoint.substr(colon + 1);
-          const bool digits = !port.empty() && port.size() <= 5 &&
-                              port.find_first_not_of("0123456789") == std::string::npos;
-          if (colon == 0 || !digits || std::stoi(port) < 1 || std::stoi(port) > 65535) {
-            return "'" + endpoint + "' is not HOST:PORT";
-          }
+          const std::string wrong = CheckAddress(endpoint);
+          if (!wrong.empty()) return wrong;
         }
         return parsed.EndpointList().empty() ? std::string("names no node") : std::string();
       });
@@ -52,7 +47,8 @@ int Main(int argc, char** argv) {
   app.fallthrough();
   app.set_version_flag("--version", "skein " SKEIN_VERSION);
   app.footer(
-      "Exit codes: 0 done, 1 failed or unavailable, 2 wrong usage, 3 key not found.\n"
+      "Exit codes: 0 done, 1 failed or unavailable, 2 wrong usage, 3 key not found or change "
+      "refused.\n"
       "Examples:\n"
       "  skein put user:1 Ada\n"
       "  skein get user:1\n"
@@ -64,6 +60,8 @@ int Main(int argc, char** argv) {
   AddScan(&app, &globals);
   AddStatus(&app, &globals);
   AddLag(&app, &globals);
+  AddMember(&app, &globals);
+  AddTransfer(&app, &globals);
   AddBench(&app, &globals);
   AddCompletion(&app, &globals);
   try {

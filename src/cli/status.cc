@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/catch_up.h"
 #include "cli/command.h"
 #include "cli/text.h"
 
@@ -18,12 +19,14 @@ std::vector<std::string> Row(const NodeStatus& node) {
                                   node.reachable ? "yes" : "no",
                                   node.reachable ? std::to_string(node.applied_revision) : "-"};
   for (const std::string& lag : LagColumns(node)) row.push_back(lag);
+  row.push_back(node.member && node.voter ? "yes" : "no");
   return row;
 }
 
 std::vector<std::vector<std::string>> Rows(const ClusterStatus& cluster) {
-  std::vector<std::vector<std::string>> rows = {
-      {"NODE", "ROLE", "TERM", "ADDRESS", "REACHABLE", "REVISION", "LAG", "LAG BYTES", "LAG MS"}};
+  std::vector<std::vector<std::string>> rows = {{"NODE", "ROLE", "TERM", "ADDRESS", "REACHABLE",
+                                                 "REVISION", "LAG", "LAG BYTES", "LAG MS",
+                                                 "VOTER"}};
   for (const NodeStatus& node : cluster.nodes) rows.push_back(Row(node));
   return rows;
 }
@@ -39,13 +42,20 @@ int RunStatus(const Globals& globals) {
       for (const NodeStatus& node : cluster->nodes) {
         const auto row = Row(node);
         fmt::print(
-            "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={}\n",
-            row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]);
+            "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={} "
+            "voter={}{}\n",
+            row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9],
+            CatchUpPlain(node));
       }
       break;
     case Output::kDefault:
     case Output::kTable:
       PrintTable(Rows(*cluster));
+      for (const NodeStatus& node : cluster->nodes) {
+        if (node.catch_up.has_value() && node.connected) {
+          fmt::print("{} {}\n", node.id, CatchUpWords(*node.catch_up));
+        }
+      }
   }
   if (!cluster->leader_id.empty()) return kExitDone;
   fmt::print(stderr, "skein: no node leads: writes are refused until one is elected\n");
@@ -56,6 +66,7 @@ int RunStatus(const Globals& globals) {
 
 const char* RoleName(const NodeStatus& node) {
   if (!node.reachable) return "unreachable";
+  if (!node.member) return "removed";
   switch (node.role) {
     case NodeRole::kLeader:
       return "leader";
@@ -98,6 +109,10 @@ nlohmann::ordered_json StatusJson(const ClusterStatus& cluster) {
     one["revision"] = nullptr;
     if (node.reachable) one["revision"] = node.applied_revision;
     one["lag"] = LagJson(node);
+    one["member"] = node.member;
+    one["voter"] = node.member && node.voter;
+    one["connected"] = node.connected;
+    one["catch_up"] = CatchUpJson(node);
     json["nodes"].push_back(std::move(one));
   }
   return json;
@@ -108,6 +123,7 @@ void AddStatus(CLI::App* app, Globals* globals) {
       app->add_subcommand("status", "Ask every node how it is; exit code 1 if none leads");
   command->footer(
       "LAG counts revisions that the leader has committed and the node has not applied.\n"
+      "Of a member that is far behind it says how it is brought level, and how long that takes.\n"
       "Examples:\n"
       "  skein status\n"
       "  skein status --endpoints 127.0.0.1:7412 --output json");

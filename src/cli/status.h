@@ -9,7 +9,7 @@
 
 namespace skein::cli {
 
-// leader, follower, learner, candidate or unreachable.
+// leader, follower, learner, candidate, unreachable or removed.
 const char* RoleName(const NodeStatus& node);
 // Revisions, bytes and milliseconds; "-" where the lag is not known.
 std::vector<std::string> LagColumns(const NodeStatus& node);

@@ -39,5 +39,9 @@ void PrintJson(const nlohmann::ordered_json& json);
 
 // 1234567 -> 1,234,567
 std::string WithCommas(uint64_t number);
+// 1288490189 -> 1.2 GiB
+std::string HumanBytes(uint64_t bytes);
+// 200 -> 3 min 20 s
+std::string HumanSeconds(uint64_t seconds);
 
 }  // namespace skein::cli

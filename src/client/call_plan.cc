@@ -47,6 +47,7 @@ bool AnotherNodeMayServe(ErrorReason reason) {
     case ErrorReason::kDiskReserve:
     case ErrorReason::kPeerRefused:
     case ErrorReason::kDeadline:
+    case ErrorReason::kMembershipRefused:
       return false;
   }
   return false;
@@ -163,6 +164,7 @@ NextStep CallPlan::AfterWriteRefused(const Outcome& outcome, const Circumstances
     case ErrorReason::kDamagedData:
     case ErrorReason::kPeerRefused:
     case ErrorReason::kDeadline:
+    case ErrorReason::kMembershipRefused:
       return GiveUp(outcome.error);
   }
   return GiveUp(outcome.error);

@@ -6,6 +6,7 @@
 #include "client/cluster_calls.h"
 #include "client/codec.h"
 #include "client/dispatcher.h"
+#include "client/operator_calls.h"
 #include "common/mutex.h"
 
 namespace skein {
@@ -160,6 +161,35 @@ absl::StatusOr<ClusterStatus> Client::Status(std::chrono::milliseconds timeout) 
 absl::StatusOr<NodeTrace> Client::Trace(const std::string& address, uint64_t after_revision,
                                         std::chrono::milliseconds timeout) {
   return client::AskTrace(dispatcher_.get(), channels_.get(), address, after_revision, timeout);
+}
+
+absl::StatusOr<ClusterMembers> Client::Members(std::chrono::milliseconds deadline) {
+  return client::AskMembers(dispatcher_.get(), channels_.get(), deadline);
+}
+
+absl::StatusOr<ClusterMembers> Client::AddMember(const std::string& id, const std::string& address,
+                                                 const AddMemberOptions& options) {
+  return client::AddMember(dispatcher_.get(), channels_.get(), id, address, options);
+}
+
+absl::StatusOr<ClusterMembers> Client::PromoteMember(const std::string& id,
+                                                     std::chrono::milliseconds deadline) {
+  return client::PromoteMember(dispatcher_.get(), channels_.get(), id, deadline);
+}
+
+absl::StatusOr<ClusterMembers> Client::RemoveMember(const std::string& id,
+                                                    const RemoveMemberOptions& options) {
+  return client::RemoveMember(dispatcher_.get(), channels_.get(), id, options);
+}
+
+absl::StatusOr<ClusterMembers> Client::MoveMember(const std::string& id, const std::string& address,
+                                                  std::chrono::milliseconds deadline) {
+  return client::MoveMember(dispatcher_.get(), channels_.get(), id, address, deadline);
+}
+
+absl::StatusOr<LeadershipTransfer> Client::TransferLeadership(const std::string& target,
+                                                              std::chrono::milliseconds deadline) {
+  return client::TransferLeadership(dispatcher_.get(), channels_.get(), target, deadline);
 }
 
 uint64_t Client::token() const { return dispatcher_->token(); }

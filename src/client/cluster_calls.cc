@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "absl/time/clock.h"
+#include "client/call_status.h"
 #include "client/codec.h"
 #include "common/mutex.h"
 #include "common/random.h"
@@ -16,24 +18,6 @@
 
 namespace skein::client {
 namespace {
-
-absl::Status NoCallInsideCallback() {
-  return absl::FailedPreconditionError("a blocking call inside a callback would never return");
-}
-
-// The status of a unary or streaming call, with the detail that its trailer carries.
-absl::Status StatusOfCall(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
-  v1::RichStatus rich;
-  v1::ErrorDetail detail;
-  if (rich.ParseFromString(status.error_details())) {
-    for (const google::protobuf::Any& any : rich.details()) {
-      if (any.UnpackTo(&detail)) return DecodeError(code, status.error_message(), detail);
-    }
-  }
-  return absl::Status(code, status.error_message());
-}
 
 // One scan on one node, on the caller's thread.
 class ScanCall {
@@ -231,6 +215,9 @@ absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
 
 namespace {
 
+// A node that was removed may know only of nodes that know better.
+constexpr int kRoundsMax = 3;
+
 struct StatusQuestion {
   std::string address;
   grpc::ClientContext context;
@@ -263,21 +250,30 @@ void Ask(ChannelPool* channels, const std::vector<std::string>& addresses,
   }
 }
 
-const v1::StatusResponse* NewestLeader(const Questions& questions) {
-  const v1::StatusResponse* leader = nullptr;
+// The answer that knows best who the members are: of the leader in the newest term, else of the
+// node that has seen most. At least one node has answered.
+const v1::StatusResponse* MembersOfWhom(const Questions& questions) {
+  const auto rank = [](const v1::StatusResponse& answer) {
+    return std::tuple(answer.role() == v1::ROLE_LEADER, answer.term(), answer.membership_index());
+  };
+  const v1::StatusResponse* best = nullptr;
   for (const auto& question : questions) {
-    if (!question->status.ok() || question->answer.role() != v1::ROLE_LEADER) continue;
-    if (leader == nullptr || question->answer.term() > leader->term()) leader = &question->answer;
+    if (!question->status.ok()) continue;
+    if (best == nullptr || rank(question->answer) > rank(*best)) best = &question->answer;
   }
-  return leader;
+  return best;
 }
 
 // What some node's member list says of a node that may not have answered itself.
 void FillFromMember(const v1::MemberStatus& member, bool from_leader, NodeStatus* node) {
   node->id = member.id();
   node->address = member.address();
+  node->member = true;
   node->voter = member.voter();
-  if (!from_leader || !node->reachable) return;
+  if (!from_leader) return;
+  node->connected = member.connected();
+  if (member.has_catch_up()) node->catch_up = DecodeCatchUp(member.catch_up());
+  if (!node->reachable) return;
   node->lag = NodeLag{member.lag().revisions(), member.lag().bytes(), member.lag().milliseconds()};
 }
 
@@ -285,8 +281,8 @@ ClusterStatus Assemble(const Questions& questions) {
   ClusterStatus cluster;
   std::map<std::string, NodeStatus> nodes;
   std::map<std::string, std::string> errors;  // by address
-  const v1::StatusResponse* members_of = NewestLeader(questions);
-  const bool from_leader = members_of != nullptr;
+  const v1::StatusResponse* members_of = MembersOfWhom(questions);
+  const bool from_leader = members_of->role() == v1::ROLE_LEADER;
   for (const auto& question : questions) {
     const v1::StatusResponse& answer = question->answer;
     if (!question->status.ok()) {
@@ -295,12 +291,10 @@ ClusterStatus Assemble(const Questions& questions) {
     }
     cluster.cluster_id = answer.cluster_id();
     cluster.term = std::max(cluster.term, answer.term());
-    if (!from_leader && (members_of == nullptr || answer.term() > members_of->term())) {
-      members_of = &answer;
-    }
     NodeStatus& node = nodes[answer.node_id()];
     node = DecodeStatus(answer);
     node.address = question->address;
+    node.member = false;  // until a list names it
   }
   if (from_leader) cluster.leader_id = members_of->node_id();
   for (const v1::MemberStatus& member : members_of->members()) {
@@ -312,43 +306,52 @@ ClusterStatus Assemble(const Questions& questions) {
   return cluster;
 }
 
-}  // namespace
-
-absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
-                                           std::chrono::milliseconds timeout) {
-  if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
-  std::set<std::string> asked;
-  std::vector<std::string> addresses;
-  Notification done;
-  dispatcher->RunOnLoop([&](ClusterView* view, Router*) {
-    for (size_t i = 0; i < view->size(); ++i) {
-      if (view->Usable(i) && asked.insert(view->node(i).address).second) {
-        addresses.push_back(view->node(i).address);
-      }
-    }
-    done.Notify();
-  });
-  done.Wait();
-
-  Questions questions;
-  Ask(channels, addresses, timeout, &questions);
+// Where the answers say that other members are.
+std::vector<std::string> NotYetAsked(const Questions& questions, std::set<std::string>* asked) {
   std::set<std::string> known_ids;
-  std::vector<std::string> more;
+  std::vector<std::string> addresses;
   for (const auto& question : questions) {
     if (question->status.ok()) known_ids.insert(question->answer.node_id());
   }
   for (const auto& question : questions) {
     if (!question->status.ok()) continue;
     for (const v1::MemberStatus& member : question->answer.members()) {
-      if (known_ids.count(member.id()) == 0 && asked.insert(member.address()).second) {
-        more.push_back(member.address());
+      if (known_ids.count(member.id()) == 0 && asked->insert(member.address()).second) {
+        addresses.push_back(member.address());
       }
     }
   }
-  if (!more.empty()) Ask(channels, more, timeout, &questions);
-  const bool any = std::any_of(questions.begin(), questions.end(),
-                               [](const auto& question) { return question->status.ok(); });
-  if (any) return Assemble(questions);
+  return addresses;
+}
+
+// Asks every node that is known, and those that they tell of.
+Questions AskAll(Dispatcher* dispatcher, ChannelPool* channels, std::chrono::milliseconds timeout) {
+  std::set<std::string> asked;
+  std::vector<std::string> addresses;
+  Notification done;
+  dispatcher->RunOnLoop([&](ClusterView* view, Router*) {
+    for (size_t i = 0; i < view->size(); ++i) {
+      if (view->Asked(i) && asked.insert(view->node(i).address).second) {
+        addresses.push_back(view->node(i).address);
+      }
+    }
+    done.Notify();
+  });
+  done.Wait();
+  Questions questions;
+  for (int round = 0; round < kRoundsMax && !addresses.empty(); ++round) {
+    Ask(channels, addresses, timeout, &questions);
+    addresses = NotYetAsked(questions, &asked);
+  }
+  return questions;
+}
+
+bool AnyAnswered(const Questions& questions) {
+  return std::any_of(questions.begin(), questions.end(),
+                     [](const auto& question) { return question->status.ok(); });
+}
+
+absl::Status NobodyAnswered(const Questions& questions) {
   std::string tried;
   for (const auto& question : questions) {
     tried += fmt::format("{}{} ({})", tried.empty() ? "" : ", ", question->address,
@@ -356,6 +359,27 @@ absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* 
   }
   return MakeError(absl::StatusCode::kUnavailable, "no node answered: " + tried,
                    {.hint = "check the endpoints, and that the nodes are running"});
+}
+
+}  // namespace
+
+absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
+                                           std::chrono::milliseconds timeout) {
+  if (dispatcher->OnLoopThread()) return NoCallInsideCallback();
+  const Questions questions = AskAll(dispatcher, channels, timeout);
+  if (!AnyAnswered(questions)) return NobodyAnswered(questions);
+  return Assemble(questions);
+}
+
+absl::StatusOr<std::string> FindWhoKnowsTheMembers(Dispatcher* dispatcher, ChannelPool* channels,
+                                                   std::chrono::milliseconds timeout) {
+  const Questions questions = AskAll(dispatcher, channels, timeout);
+  if (!AnyAnswered(questions)) return NobodyAnswered(questions);
+  const v1::StatusResponse* best = MembersOfWhom(questions);
+  for (const auto& question : questions) {
+    if (&question->answer == best) return question->address;
+  }
+  return absl::InternalError("no answer is the best one");
 }
 
 absl::StatusOr<NodeTrace> AskTrace(Dispatcher* dispatcher, ChannelPool* channels,

@@ -22,6 +22,11 @@ absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
 absl::StatusOr<ClusterStatus> AskEveryNode(Dispatcher* dispatcher, ChannelPool* channels,
                                            std::chrono::milliseconds timeout);
 
+// The address of the leader, as all the nodes tell it now; without one, of the node that has seen
+// the newest members. What the dispatcher believes may be a second old.
+absl::StatusOr<std::string> FindWhoKnowsTheMembers(Dispatcher* dispatcher, ChannelPool* channels,
+                                                   std::chrono::milliseconds timeout);
+
 // See Client::Trace.
 absl::StatusOr<NodeTrace> AskTrace(Dispatcher* dispatcher, ChannelPool* channels,
                                    const std::string& address, uint64_t after_revision,

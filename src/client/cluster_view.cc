@@ -7,7 +7,7 @@ namespace skein::client {
 ClusterView::ClusterView(const std::vector<std::string>& endpoints, bool discover)
     : discover_(discover) {
   for (const std::string& endpoint : endpoints) {
-    if (!FindAddress(endpoint).has_value()) Add("", endpoint);
+    if (!FindAddress(endpoint).has_value()) nodes_[Add("", endpoint)].endpoint = true;
   }
 }
 
@@ -53,31 +53,44 @@ bool ClusterView::Observe(size_t slot, const NodeReport& report) {
   return Claim(report.leader_id, report.term);
 }
 
-void ClusterView::ObserveMembers(const std::vector<Member>& members) {
-  if (members.empty()) return;
-  for (const Member& member : members) {
-    if (member.id.empty()) continue;
-    std::optional<size_t> slot = FindId(member.id);
-    if (!slot.has_value()) {
-      // An endpoint that has not answered yet may be this very node.
-      slot = FindAddress(member.address);
-      if (!slot.has_value() || !nodes_[*slot].id.empty()) {
-        if (!discover_) continue;
-        slot = Add(member.id, member.address);
-      } else {
-        Identify(*slot, member.id);
-      }
-    }
-    NodeBelief& node = nodes_[*slot];
-    node.advertised = member.address;
-    node.voter = member.voter;
-    if (member.lag_ms.has_value()) node.lag_ms = member.lag_ms;
-  }
+void ClusterView::ObserveMembers(const MemberList& list) {
+  if (list.members.empty() || list.index < members_at_) return;
+  members_at_ = list.index;
   for (NodeBelief& node : nodes_) {
-    if (node.id.empty()) continue;
-    node.member = std::any_of(members.begin(), members.end(),
-                              [&](const Member& member) { return member.id == node.id; });
+    if (!node.id.empty()) node.member = false;
   }
+  for (const Member& member : list.members) {
+    if (member.id.empty()) continue;
+    const std::optional<size_t> slot = SlotOf(member);
+    if (!slot.has_value()) continue;
+    NodeBelief& node = nodes_[*slot];
+    node.member = true;
+    node.voter = member.voter;
+    Advertise(member.address, &node);
+    if (member.lag_ms.has_value()) node.lag_ms = member.lag_ms;
+    if (member.catching_up.has_value()) node.catching_up = *member.catching_up;
+  }
+}
+
+std::optional<size_t> ClusterView::SlotOf(const Member& member) {
+  std::optional<size_t> slot = FindId(member.id);
+  if (slot.has_value()) return slot;
+  // An endpoint that has not answered yet may be this very node.
+  slot = FindAddress(member.address);
+  if (slot.has_value() && nodes_[*slot].id.empty()) {
+    Identify(*slot, member.id);
+    return slot;
+  }
+  if (!discover_) return std::nullopt;
+  return Add(member.id, member.address);
+}
+
+// While the address in use works it is kept, though the cluster may have moved the node.
+void ClusterView::Advertise(const std::string& address, NodeBelief* node) {
+  node->advertised = address;
+  if (node->endpoint || node->given == address) return;
+  node->given = address;
+  if (!node->up) node->address = address;
 }
 
 std::optional<size_t> ClusterView::ObserveLeaderHint(std::string_view id, std::string_view address,
@@ -134,10 +147,14 @@ void ClusterView::Identify(size_t slot, std::string_view id) {
   const std::optional<size_t> owner = FindId(id);
   if (owner.has_value() && *owner != slot) {
     // Two addresses for one node. The one that just answered is known to work.
-    if (!nodes_[*owner].up) {
-      nodes_[*owner].address = nodes_[slot].address;
-      nodes_[*owner].given = nodes_[slot].address;
+    NodeBelief& kept = nodes_[*owner];
+    if (!kept.up) {
+      kept.address = nodes_[slot].address;
+      kept.given = nodes_[slot].address;
+    } else if (nodes_[slot].endpoint && !kept.endpoint) {
+      kept.given = nodes_[slot].given;
     }
+    kept.endpoint = kept.endpoint || nodes_[slot].endpoint;
     nodes_[slot].alias = true;
     nodes_[slot].id = id;
     return;
@@ -147,6 +164,7 @@ void ClusterView::Identify(size_t slot, std::string_view id) {
   fresh.id = id;
   fresh.address = nodes_[slot].address;
   fresh.given = nodes_[slot].given;
+  fresh.endpoint = nodes_[slot].endpoint;
   fresh.in_flight = nodes_[slot].in_flight;
   nodes_[slot] = std::move(fresh);
 }

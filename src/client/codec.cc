@@ -179,16 +179,21 @@ NodeReport ReportOf(const v1::StatusResponse& status) {
           Revision(status.applied_revision()), status.staleness_ms()};
 }
 
-std::vector<Member> MembersOf(const v1::StatusResponse& status) {
-  std::vector<Member> members;
+MemberList MembersOf(const v1::StatusResponse& status) {
+  MemberList list;
+  list.index = Index(status.membership_index());
   const bool from_leader = status.role() == v1::ROLE_LEADER;
   for (const v1::MemberStatus& member : status.members()) {
-    members.push_back({member.id(), member.address(), member.voter(), std::nullopt});
+    Member& out = list.members.emplace_back();
+    out.id = member.id();
+    out.address = member.address();
+    out.voter = member.voter();
+    if (from_leader) out.catching_up = member.has_catch_up();
     if (from_leader && member.has_lag()) {
-      members.back().lag_ms = static_cast<int64_t>(member.lag().milliseconds());
+      out.lag_ms = static_cast<int64_t>(member.lag().milliseconds());
     }
   }
-  return members;
+  return list;
 }
 
 NodeStatus DecodeStatus(const v1::StatusResponse& status) {
@@ -210,6 +215,42 @@ NodeStatus DecodeStatus(const v1::StatusResponse& status) {
   node.uptime_ms = status.uptime_ms();
   node.elections_won = status.elections_won();
   return node;
+}
+
+CatchUpState DecodeCatchUp(const v1::CatchUp& catch_up) {
+  CatchUpState state;
+  switch (catch_up.way()) {
+    case v1::CatchUp::WAY_LOG:
+      state.way = CatchUpWay::kLog;
+      break;
+    case v1::CatchUp::WAY_SNAPSHOT:
+      state.way = CatchUpWay::kSnapshot;
+      break;
+    case v1::CatchUp::WAY_INSTALL:
+      state.way = CatchUpWay::kInstall;
+      break;
+    default:
+      state.way = CatchUpWay::kUnknown;
+  }
+  state.bytes_done = catch_up.bytes_done();
+  state.bytes_left = catch_up.bytes_left();
+  state.bytes_per_second = catch_up.bytes_per_second();
+  state.source_id = catch_up.source_id();
+  return state;
+}
+
+ClusterMembers DecodeMembers(const v1::MembersResponse& members) {
+  ClusterMembers result;
+  result.told_by = members.node_id();
+  result.cluster_id = members.cluster_id();
+  result.cluster_token = members.cluster_token();
+  result.index = members.membership_index();
+  result.committed = members.committed();
+  for (const v1::Member& member : members.members()) {
+    result.members.push_back({member.id(), member.address(), member.voter(),
+                              member.promote_when_level(), member.incarnation()});
+  }
+  return result;
 }
 
 BatchGetResult DecodeBatchGet(std::string_view body, v1::BatchGetResponse* response) {

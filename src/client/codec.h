@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "client/cluster_view.h"
 #include "common/error.h"
+#include "skein/membership.h"
 #include "skein/options.h"
 #include "skein/results.h"
 #include "skein/v1/cluster.pb.h"
@@ -44,8 +45,10 @@ Ack DecodeAck(v1::AckLevel level);
 AnsweredBy DecodeNode(const v1::NodeState& node);
 NodeReport ReportOf(const v1::NodeState& node);
 NodeReport ReportOf(const v1::StatusResponse& status);
-std::vector<Member> MembersOf(const v1::StatusResponse& status);
+MemberList MembersOf(const v1::StatusResponse& status);
 NodeStatus DecodeStatus(const v1::StatusResponse& status);
+CatchUpState DecodeCatchUp(const v1::CatchUp& catch_up);
+ClusterMembers DecodeMembers(const v1::MembersResponse& members);
 // `keys` in the order asked, taken from the body of the request.
 BatchGetResult DecodeBatchGet(std::string_view body, v1::BatchGetResponse* response);
 

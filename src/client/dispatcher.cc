@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/codec.h"
+#include "client/completion.h"
 #include "common/check.h"
 
 namespace skein::client {
@@ -173,7 +174,10 @@ void Dispatcher::Refresh() {
   refresh_wanted_ = false;
   for (size_t slot = 0; slot < view_.size(); ++slot) {
     Link& link = LinkOf(slot);
-    if (!view_.Usable(slot) || link.asking_status) continue;
+    if (!view_.Usable(slot) && link.state == LinkState::kOpen && view_.node(slot).in_flight == 0) {
+      wire_.Cancel(slot);
+    }
+    if (!view_.Asked(slot) || link.asking_status) continue;
     link.asking_status = true;
     wire_.AskStatus(slot, view_.node(slot).address, kStatusTimeoutUs);
   }
@@ -311,6 +315,7 @@ void Dispatcher::OnClosed(size_t slot, const absl::Status& why) {
   view_.MarkDown(slot);
   WantRefresh();
   const std::string address = view_.node(slot).address;
+  const bool answered_all = DetailOf(why).reason == ErrorReason::kShuttingDown;
   std::vector<uint64_t> ids;
   operations_.Collect(
       [slot](const Operation& operation) {
@@ -321,7 +326,7 @@ void Dispatcher::OnClosed(size_t slot, const absl::Status& why) {
   for (const uint64_t id : ids) {
     Operation* operation = operations_.Find(id);
     if (operation == nullptr) continue;
-    const bool sent = operation->state == OperationState::kSent;
+    const bool sent = operation->state == OperationState::kSent && !answered_all;
     Conclude(id, {.happened = sent ? Happened::kBroken : Happened::kNotSent,
                   .sent = sent,
                   .error = why,
@@ -417,50 +422,8 @@ void Dispatcher::Conclude(uint64_t id, Outcome outcome) {
 
 void Dispatcher::Succeed(uint64_t id, v1::Response* response, const v1::NodeState& node) {
   Unassign(operations_.Find(id));
-  std::unique_ptr<Operation> operation = operations_.Release(id);
-  const auto mismatch = [&operation] {
-    Fail(std::move(operation),
-         absl::InternalError("the node answered another kind of request than was asked"));
-  };
-  if (auto* get = std::get_if<1>(&operation->done)) {
-    if (response->result_case() != v1::Response::kGet) return mismatch();
-    GetResult result;
-    result.by = DecodeNode(node);
-    if (response->get().found()) {
-      v1::GetResponse* found = response->mutable_get();
-      result.item =
-          KeyValue{std::move(operation->key), std::move(*found->mutable_value()), found->version()};
-    }
-    RaiseToken(node.applied_revision());
-    (*get)(std::move(result));
-  } else if (auto* batch_get = std::get_if<2>(&operation->done)) {
-    if (response->result_case() != v1::Response::kBatchGet) return mismatch();
-    BatchGetResult result = DecodeBatchGet(operation->body, response->mutable_batch_get());
-    result.by = DecodeNode(node);
-    RaiseToken(node.applied_revision());
-    (*batch_get)(std::move(result));
-  } else if (auto* put = std::get_if<3>(&operation->done)) {
-    if (response->result_case() != v1::Response::kPut) return mismatch();
-    RaiseToken(response->put().revision());
-    (*put)(PutResult{response->put().revision(), DecodeAck(response->put().reached())});
-  } else if (auto* erase = std::get_if<4>(&operation->done)) {
-    if (response->result_case() != v1::Response::kDelete) return mismatch();
-    const v1::DeleteResponse& answer = response->delete_();
-    RaiseToken(answer.revision());
-    (*erase)(DeleteResult{answer.revision(), answer.deleted(), DecodeAck(answer.reached())});
-  }
-}
-
-void Dispatcher::Fail(std::unique_ptr<Operation> operation, const absl::Status& status) {
-  if (auto* get = std::get_if<1>(&operation->done)) {
-    (*get)(status);
-  } else if (auto* batch_get = std::get_if<2>(&operation->done)) {
-    (*batch_get)(status);
-  } else if (auto* put = std::get_if<3>(&operation->done)) {
-    (*put)(status);
-  } else if (auto* erase = std::get_if<4>(&operation->done)) {
-    (*erase)(status);
-  }
+  Complete(operations_.Release(id), response, node,
+           [this](uint64_t revision) { RaiseToken(revision); });
 }
 
 void Dispatcher::FailAll() {

@@ -99,7 +99,6 @@ class Dispatcher final : private WireEvents {
   Circumstances CircumstancesAfter(const Operation& operation, const Outcome& outcome);
   void Unassign(Operation* operation);
   void Succeed(uint64_t id, v1::Response* response, const v1::NodeState& node);
-  static void Fail(std::unique_ptr<Operation> operation, const absl::Status& status);
   void FailAll();
 
   // Constant after construction.

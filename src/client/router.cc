@@ -49,7 +49,10 @@ std::optional<size_t> Router::PickWriter(const ClusterView& view, const TriedSet
 
 bool Router::Lagging(const ClusterView& view, size_t slot) {
   if (lagging_.size() < view.size()) lagging_.resize(view.size(), false);
-  const int64_t lag = view.node(slot).lag_ms.value_or(0);
+  const NodeBelief& node = view.node(slot);
+  // A new node has everything to learn: it is not taken for level until somebody says so.
+  if (node.catching_up || (!node.voter && !node.lag_ms.has_value())) return true;
+  const int64_t lag = node.lag_ms.value_or(0);
   if (lagging_[slot]) {
     lagging_[slot] = lag >= options_.lag_max_ms / 2;
   } else {

@@ -3,7 +3,7 @@
 // Reads are spread by the power of two choices: of two random candidates the one with fewer
 // requests in flight, where "fewer" must be clearly fewer than on the node that was chosen last,
 // so that load does not flap and batches stay large. A node whose lag passes `lag_max_ms` is
-// avoided until its lag is below half of that.
+// avoided until its lag is below half of that. A node that is catching up is avoided as well.
 #pragma once
 
 #include <cstdint>

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "client/call_status.h"
 #include "common/check.h"
 #include "skein/v1/cluster.grpc.pb.h"
 #include "skein/v1/kv.pb.h"
@@ -146,7 +147,7 @@ class Wire::Stream {
     if (wire_->quiet_) return;
     wire_->events_->OnClosed(slot_, status_.ok()
                                         ? absl::UnavailableError("the node ended the stream")
-                                        : ToStatus(status_));
+                                        : StatusOfCall(status_));
   }
 
   Wire* const wire_;

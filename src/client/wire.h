@@ -36,7 +36,8 @@ class WireEvents {
   virtual void OnAnswers(size_t slot, v1::PipelineResponse* answers) = 0;
   // The stream broke: Write must not be called any more, OnClosed follows.
   virtual void OnBroken(size_t slot) = 0;
-  // The stream failed to open or broke; it is gone.
+  // The stream failed to open or broke; it is gone. A node that ends it with SHUTTING_DOWN has
+  // answered everything that it took.
   virtual void OnClosed(size_t slot, const absl::Status& why) = 0;
   virtual void OnStatus(size_t slot, const absl::Status& error,
                         const v1::StatusResponse& status) = 0;

@@ -38,6 +38,8 @@ const char* ErrorReasonName(ErrorReason reason) {
       return "PEER_REFUSED";
     case ErrorReason::kDeadline:
       return "DEADLINE";
+    case ErrorReason::kMembershipRefused:
+      return "MEMBERSHIP_REFUSED";
   }
   return "ERROR_REASON_UNSPECIFIED";
 }

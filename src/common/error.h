@@ -24,6 +24,7 @@ enum class ErrorReason : int {
   kShuttingDown = 10,
   kPeerRefused = 11,
   kDeadline = 12,
+  kMembershipRefused = 13,
 };
 
 // `NOT_LEADER` and so on, as in the protocol.

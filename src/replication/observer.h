@@ -20,6 +20,8 @@ class Observer {
   virtual void OnAppended(const std::vector<EntryPtr>& entries) = 0;
   // The log up to `index` reached the stage; monotonic but for a truncation.
   virtual void OnStage(Stage stage, Index index) = 0;
+  // The members are others now, or at other addresses, or it is certain now that they are.
+  virtual void OnMembership(const MembershipsInForce& memberships) = 0;
   // Something worth a line in the log: a refused vote, a truncation, a follower that lags.
   virtual void OnNotice(const std::string& notice) = 0;
 };

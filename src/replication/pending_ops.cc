@@ -98,6 +98,22 @@ void PendingOps::OnApplied(const Applied& applied) {
   Settle();
 }
 
+void PendingOps::OnInstalled(Index index) {
+  for (PendingEntry& entry : entries_) {
+    if (entry.at.index > index) continue;
+    for (Waiting& waiting : entry.waiting) {
+      const bool told = entry.applied || !waiting.proposal.wants_outcomes;
+      if (entry.committed && told) {
+        Answer(&waiting, Outcome::kOk, AckLevel::kQuorum);
+      } else {
+        Answer(&waiting, Outcome::kUnknown, AckLevel::kLeader);
+      }
+    }
+    entry.waiting.clear();
+  }
+  Settle();
+}
+
 void PendingOps::OnAllApplied(Index index) {
   for (PendingEntry& entry : entries_) {
     if (entry.at.index > index) continue;

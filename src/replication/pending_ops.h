@@ -28,6 +28,8 @@ class PendingOps {
   void OnCommittedEntry(Position at);
   // Everything up to `applied.index` is applied here.
   void OnApplied(const Applied& applied);
+  // A snapshot stands for everything up to `index`: what is not known of it yet never will be.
+  void OnInstalled(Index index);
   // Everything up to `index` is applied on every voter.
   void OnAllApplied(Index index);
   // Answers those whose time is over.

@@ -9,11 +9,13 @@ namespace skein {
 
 Replica::Replica(const ReplicaOptions& options, NodeId self, LogRecovery recovery,
                  LogStore* log_store, StateMachine* state_machine, Transport* transport,
-                 Observer* observer, const Clock* clock, Random random)
+                 SnapshotFetcher* snapshot_fetcher, Observer* observer, const Clock* clock,
+                 Random random)
     : options_(options),
       log_store_(log_store),
       state_machine_(state_machine),
       transport_(transport),
+      snapshot_fetcher_(snapshot_fetcher),
       observer_(observer),
       clock_(clock),
       core_(options.core, self, std::move(recovery), state_machine->Recovered(), random),
@@ -26,15 +28,23 @@ void Replica::Step(const Event& event) {
   if (const auto* persisted = std::get_if<Persisted>(&event)) SendAfter(persisted->id);
   core_.Step(event);
   if (const auto* applied = std::get_if<Applied>(&event)) {
-    applied_revision_ = applied->revision;
     pending_.OnApplied(*applied);
-    observer_->OnStage(Stage::kApplied, applied->index);
-    const auto end = readers_granted_.upper_bound(applied->index);
-    for (auto it = readers_granted_.begin(); it != end; ++it) it->second.done(true);
-    readers_granted_.erase(readers_granted_.begin(), end);
+    OnApplied(applied->index, applied->revision);
+  } else if (const auto* installed = std::get_if<Installed>(&event)) {
+    if (!installed->base.ok()) return;
+    pending_.OnInstalled(installed->base->point.at.index);
+    OnApplied(installed->base->point.at.index, installed->base->point.revision);
   } else if (std::holds_alternative<Tick>(event)) {
     ExpireCallers();
   }
+}
+
+void Replica::OnApplied(Index index, Revision revision) {
+  applied_revision_ = revision;
+  observer_->OnStage(Stage::kApplied, index);
+  const auto end = readers_granted_.upper_bound(index);
+  for (auto it = readers_granted_.begin(); it != end; ++it) it->second.done(true);
+  readers_granted_.erase(readers_granted_.begin(), end);
 }
 
 void Replica::Propose(Proposal proposal) {
@@ -58,7 +68,40 @@ Outcome Replica::RefusalOf(ProposeStatus status) const {
   return core_.ReachesQuorum() ? Outcome::kNotLeader : Outcome::kNoQuorum;
 }
 
+void Replica::Change(const MembershipChange& change, uint64_t deadline_us, OperatorCallback done) {
+  if (!fatal_.ok()) return done(absl::UnavailableError("the node is stopping"));
+  ChangeResult result = core_.ProposeChange(change, clock_->WallMillis());
+  if (!result.status.ok()) return done(std::move(result.status));
+  Proposal proposal;
+  proposal.deadline_us = deadline_us;
+  proposal.done = [done = std::move(done)](ProposalResult answer) mutable {
+    if (answer.outcome == Outcome::kOk) return done(absl::OkStatus());
+    if (answer.outcome == Outcome::kRejected) {
+      return done(absl::UnavailableError("another leader took over, nothing was changed"));
+    }
+    done(absl::UnknownError("the change was proposed and may or may not take effect"));
+  };
+  std::vector<Proposal> batch;
+  batch.push_back(std::move(proposal));
+  pending_.Add(*result.entry, std::move(batch));
+}
+
+void Replica::Transfer(NodeId target, OperatorCallback done) {
+  if (!fatal_.ok()) return done(absl::UnavailableError("the node is stopping"));
+  if (transfer_done_) {
+    return done(absl::FailedPreconditionError("leadership is being handed over already"));
+  }
+  absl::Status status = core_.Transfer(target);
+  if (!status.ok()) return done(std::move(status));
+  transfer_done_ = std::move(done);
+}
+
+void Replica::EndTransfer(const absl::Status& how) {
+  if (transfer_done_) std::exchange(transfer_done_, nullptr)(how);
+}
+
 bool Replica::MustWait() const {
+  if (core_.IsLeaving()) return true;  // if it stays, nobody was refused in vain
   return core_.role() == Role::kLeader && queue_bytes_ < options_.eager_bytes &&
          core_.log().last_index() - core_.commit() >= options_.entries_in_flight_max;
 }
@@ -130,12 +173,16 @@ void Replica::PerformReady(Ready ready) {
     for (const EntryPtr& entry : ready.apply) pending_.OnCommittedEntry(entry->position());
     state_machine_->Apply(std::move(ready.apply));
   }
+  if (ready.install) state_machine_->Install(*ready.install);
   for (const LogRead& read : ready.log_reads) log_store_->Read(read);
+  if (ready.fetch) snapshot_fetcher_->Fetch(*ready.fetch);
   if (!ready.reads.empty()) AnswerReads(ready.reads);
   if (ready.role) {
     lag_.Reset();
     observer_->OnRoleChange(*ready.role);
   }
+  if (ready.membership) observer_->OnMembership(*ready.membership);
+  if (ready.transfer_over) EndTransfer(*ready.transfer_over);
   if (ready.trim) log_store_->Trim(*ready.trim);
   for (const std::string& notice : ready.notices) observer_->OnNotice(notice);
 }
@@ -225,6 +272,7 @@ void Replica::Stop() {
 
 void Replica::FailAll() {
   pending_.FailAll();
+  EndTransfer(absl::UnavailableError("the node is stopping"));
   ProposalResult refused;
   refused.outcome = Outcome::kStopping;
   for (Proposal& proposal : queue_) proposal.done(refused);

@@ -22,6 +22,7 @@
 #include "replication/log_store.h"
 #include "replication/observer.h"
 #include "replication/pending_ops.h"
+#include "replication/snapshot_fetcher.h"
 #include "replication/state_machine.h"
 #include "replication/transport.h"
 
@@ -44,12 +45,16 @@ struct ReplicaOptions {
 // The outcome of Replica::Read: granted, and everything the reader must see is applied; or not.
 using ReadCallback = absl::AnyInvocable<void(bool granted)>;
 
+// The outcome of a change or a handover: OK; not done (kUnavailable: try again, perhaps elsewhere;
+// other codes say why it may not be); kUnknown: it may or may not be done.
+using OperatorCallback = absl::AnyInvocable<void(absl::Status)>;
+
 class Replica {
  public:
   // All references outlive the replica. `recovery` is what `log_store` recovered.
   Replica(const ReplicaOptions& options, NodeId self, LogRecovery recovery, LogStore* log_store,
-          StateMachine* state_machine, Transport* transport, Observer* observer, const Clock* clock,
-          Random random);
+          StateMachine* state_machine, Transport* transport, SnapshotFetcher* snapshot_fetcher,
+          Observer* observer, const Clock* clock, Random random);
 
   void Step(const Event& event);
   // Answered by proposal.done, perhaps before this returns.
@@ -57,6 +62,12 @@ class Replica {
   // A linearizable read (R14, R15). Refused when leadership cannot be confirmed, or not before
   // `deadline_us`; `done` is called once, perhaps before this returns.
   void Read(uint64_t deadline_us, ReadCallback done);
+  // Changes the membership (R22 to R25). `done` is called once it is committed, or was refused,
+  // perhaps before this returns; from `deadline_us` on with kUnknown.
+  void Change(const MembershipChange& change, uint64_t deadline_us, OperatorCallback done);
+  // Hands leadership over, to the most advanced voter if `target` is 0 (R28). Proposals wait
+  // meanwhile.
+  void Transfer(NodeId target, OperatorCallback done);
   // Performs everything that is due.
   void Perform();
   // The node stops: answers every caller, refuses all that come later, performs nothing any more.
@@ -64,6 +75,10 @@ class Replica {
 
   const Core& core() const { return core_; }
   const absl::Status& fatal() const { return fatal_; }
+  // Somebody who proposed, reads or changes the membership waits for an answer.
+  bool HasCallers() const {
+    return !pending_.empty() || !queue_.empty() || !readers_.empty() || !readers_granted_.empty();
+  }
   Revision applied_revision() const { return applied_revision_; }
   // Leader only.
   Lag LagOf(NodeId follower) const;
@@ -76,6 +91,8 @@ class Replica {
   };
 
   void FailAll();
+  void OnApplied(Index index, Revision revision);
+  void EndTransfer(const absl::Status& how);
   void ProposeBatch();
   bool MustWait() const;
   Outcome RefusalOf(ProposeStatus status) const;
@@ -90,6 +107,7 @@ class Replica {
   LogStore* const log_store_;
   StateMachine* const state_machine_;
   Transport* const transport_;
+  SnapshotFetcher* const snapshot_fetcher_;
   Observer* const observer_;
   const Clock* const clock_;
 
@@ -104,6 +122,8 @@ class Replica {
   uint64_t next_reader_ = 1;
   std::map<uint64_t, Reader> readers_;            // wait for a grant
   std::multimap<Index, Reader> readers_granted_;  // wait for their index to be applied
+
+  OperatorCallback transfer_done_;
 
   Revision applied_revision_;
   Index reported_durable_;

@@ -23,6 +23,12 @@ class StateMachine {
   // order; StateDurable whenever more of it would survive a crash; StorageFailed on failure, after
   // which nothing is applied. Apply is deterministic: it depends on nothing but state and entries.
   virtual void Apply(std::vector<EntryPtr> entries) = 0;
+
+  // Once everything that was asked for before is applied: puts the fetched snapshot that stands for
+  // `base` in the place of the whole state, and posts Installed. A crash amid it leaves the old
+  // state or the new. If the snapshot is not there, or not sound, the old state stays, and Apply
+  // goes on from it.
+  virtual void Install(const LogBase& base) = 0;
 };
 
 }  // namespace skein

@@ -18,13 +18,33 @@ v1::Role ToProto(const Core& core) {
   return core.membership().IsVoter(core.self()) ? v1::ROLE_FOLLOWER : v1::ROLE_LEARNER;
 }
 
+v1::CatchUp::Way ToProto(CatchUp::Way way) {
+  switch (way) {
+    case CatchUp::Way::kLog:
+      return v1::CatchUp::WAY_LOG;
+    case CatchUp::Way::kSnapshot:
+      return v1::CatchUp::WAY_SNAPSHOT;
+    case CatchUp::Way::kInstall:
+      return v1::CatchUp::WAY_INSTALL;
+  }
+  return v1::CatchUp::WAY_UNSPECIFIED;
+}
+
+void Fill(const CatchUp& catch_up, const Membership& membership, v1::CatchUp* out) {
+  out->set_way(ToProto(catch_up.way));
+  out->set_bytes_done(catch_up.bytes_done);
+  out->set_bytes_left(catch_up.bytes_left);
+  out->set_bytes_per_second(catch_up.bytes_per_second);
+  if (catch_up.source != NodeId()) out->set_source_id(membership.NameOf(catch_up.source));
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ClusterService::Status(grpc::CallbackServerContext* context,
                                                  const v1::StatusRequest*,
                                                  v1::StatusResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_->PostTask([this, reactor, response](Replica& replica) {
+  parts_.loop->PostTask([this, reactor, response](Replica& replica) {
     FillStatus(replica, response);
     reactor->Finish(grpc::Status::OK);
   });
@@ -34,17 +54,18 @@ grpc::ServerUnaryReactor* ClusterService::Status(grpc::CallbackServerContext* co
 void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* response) const {
   const Core& core = replica.core();
   // Term and leader are of one moment: the view lags behind the core until it has performed.
-  const Member* leader = core.membership().Find(core.leader());
-  response->set_node_id(view_->node_name());
+  std::optional<PeerAddress> leader;
+  if (core.leader() != NodeId()) leader = parts_.watch->Find(core.leader());
+  response->set_node_id(parts_.view->node_name());
   response->set_cluster_id(facts_.cluster_id);
   response->set_incarnation(facts_.incarnation);
   response->set_version(kVersion);
   response->set_role(ToProto(core));
   response->set_term(core.term().value());
-  response->set_leader_id(leader == nullptr ? "" : leader->name);
-  response->set_leader_address(leader == nullptr ? "" : leader->address);
+  response->set_leader_id(leader ? leader->name : "");
+  response->set_leader_address(leader ? leader->address : "");
   response->set_has_quorum(core.ReachesQuorum());
-  response->set_first_index(log_store_->FirstIndex().value());
+  response->set_first_index(parts_.log_store->FirstIndex().value());
   response->set_last_index(core.log().last_index().value());
   response->set_durable_index(core.durable().value());
   response->set_commit_index(core.commit().value());
@@ -52,15 +73,18 @@ void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* resp
   const auto commit_point = core.log().PointAt(core.commit());
   response->set_commit_revision(commit_point ? commit_point->revision.value() : 0);
   response->set_applied_revision(replica.applied_revision().value());
-  response->set_staleness_ms(core.role() == Role::kLeader ? 0 : view_->StalenessMillis());
-  response->set_uptime_ms((clock_->MonotonicMicros() - facts_.started_us) / 1000);
+  response->set_staleness_ms(core.role() == Role::kLeader ? 0 : parts_.view->StalenessMillis());
+  response->set_uptime_ms((parts_.clock->MonotonicMicros() - facts_.started_us) / 1000);
   response->set_elections_won(elections_won.load());
   FillMembers(replica, response);
 }
 
 void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* response) const {
   const Core& core = replica.core();
-  for (const Member& member : core.membership().members) {
+  // Not what may yet be taken back: clients hold on to the newest list that they have seen.
+  const MembershipAt members = core.memberships().committed;
+  response->set_membership_index(members.index.value());
+  for (const Member& member : members.membership.members) {
     v1::MemberStatus* out = response->add_members();
     out->set_id(member.name);
     out->set_address(member.address);
@@ -77,6 +101,8 @@ void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* res
     out->mutable_lag()->set_revisions(lag.revisions);
     out->mutable_lag()->set_bytes(lag.bytes);
     out->mutable_lag()->set_milliseconds(lag.milliseconds);
+    const std::optional<CatchUp> catch_up = parts_.catch_up->Of(replica, member.id);
+    if (catch_up) Fill(*catch_up, members.membership, out->mutable_catch_up());
   }
 }
 
@@ -84,10 +110,10 @@ grpc::ServerUnaryReactor* ClusterService::Trace(grpc::CallbackServerContext* con
                                                 const v1::TraceRequest* request,
                                                 v1::TraceResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  response->set_node_id(view_->node_name());
-  const Role role = view_->leadership()->role;
+  response->set_node_id(parts_.view->node_name());
+  const Role role = parts_.view->leadership()->role;
   response->set_role(role == Role::kLeader ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
-  for (const StageTimes& times : trace_->After(Revision(request->after_revision()))) {
+  for (const StageTimes& times : parts_.trace->After(Revision(request->after_revision()))) {
     v1::StageTimes* out = response->add_entries();
     out->set_index(times.index.value());
     out->set_first_revision(times.first_revision.value());

@@ -189,7 +189,13 @@ void KvBackend::Write(std::string payload, uint32_t command_count, bool has_dele
       written(WriteError(result.outcome));
     }
   };
-  loop_->PostTask([proposal = std::move(proposal)](Replica& replica) mutable {
+  loop_->PostTask([this, proposal = std::move(proposal)](Replica& replica) mutable {
+    if (draining_.load() && replica.core().role() == Role::kLeader) {
+      ProposalResult refused;
+      refused.outcome = Outcome::kStopping;
+      proposal.done(std::move(refused));
+      return;
+    }
     replica.Propose(std::move(proposal));
   });
 }

@@ -2,6 +2,7 @@
 // proposals, errors. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "absl/functional/any_invocable.h"
@@ -57,6 +58,11 @@ class KvBackend {
   void Write(std::string payload, uint32_t command_count, bool has_deletes,
              const v1::WriteOptions& options, Written written);
 
+  // The node is about to stop: as a leader it takes no more writes. Thread-safe.
+  void Drain() { draining_.store(true); }
+  // What is said then.
+  absl::Status StoppingError() const { return WriteError(Outcome::kStopping); }
+
   void FillNode(v1::NodeState* node) const;
   const NodeView& view() const { return *view_; }
 
@@ -74,6 +80,7 @@ class KvBackend {
   ReadGate* const gate_;
   const NodeView* const view_;
   const Clock* const clock_;
+  std::atomic<bool> draining_{false};
 };
 
 }  // namespace skein

@@ -147,7 +147,26 @@ grpc::ServerWriteReactor<v1::ScanResponse>* KvService::Scan(grpc::CallbackServer
 
 grpc::ServerBidiReactor<v1::PipelineRequest, v1::PipelineResponse>* KvService::Pipeline(
     grpc::CallbackServerContext*) {
-  return PipelineStream::Start(backend_);
+  const std::shared_ptr<PipelineStream> stream = PipelineStream::Start(backend_);
+  MutexLock lock(&mu_);
+  std::erase_if(pipelines_, [](const auto& known) { return known.expired(); });
+  pipelines_.push_back(stream);
+  if (draining_) stream->Drain();
+  return stream.get();
+}
+
+void KvService::Drain() {
+  MutexLock lock(&mu_);
+  draining_ = true;
+  for (const auto& known : pipelines_) {
+    if (const auto stream = known.lock()) stream->Drain();
+  }
+}
+
+bool KvService::HasPipelines() {
+  MutexLock lock(&mu_);
+  std::erase_if(pipelines_, [](const auto& known) { return known.expired(); });
+  return !pipelines_.empty();
 }
 
 }  // namespace skein

@@ -3,6 +3,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
+#include <vector>
+
 #include "common/mutex.h"
 #include "server/kv_backend.h"
 #include "server/leader_forwarder.h"
@@ -10,12 +13,19 @@
 
 namespace skein {
 
+class PipelineStream;
+
 class KvService final : public v1::Kv::CallbackService {
  public:
   // The backend outlives the service.
   explicit KvService(KvBackend* backend) : backend_(backend) {}
   // Waits for the scans that are under way.
   ~KvService() override;
+
+  // Lets the pipelines end that there are, and those that still come. Thread-safe.
+  void Drain() ABSL_LOCKS_EXCLUDED(mu_);
+  // Pipelines that have not ended.
+  bool HasPipelines() ABSL_LOCKS_EXCLUDED(mu_);
 
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
                                 v1::GetResponse* response) override;
@@ -41,6 +51,8 @@ class KvService final : public v1::Kv::CallbackService {
   Mutex mu_;
   CondVar scan_ended_;
   int scans_ ABSL_GUARDED_BY(mu_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::weak_ptr<PipelineStream>> pipelines_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace skein

@@ -7,41 +7,41 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
+#include <functional>
 #include <thread>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "common/error.h"
 #include "common/mutex.h"
 #include "replication/grpc/peer_service.h"
 #include "replication/grpc/peer_transport.h"
+#include "server/catch_up.h"
 #include "server/cluster_service.h"
 #include "server/event_loop.h"
 #include "server/kv_service.h"
+#include "server/membership_watch.h"
+#include "server/node_storage.h"
 #include "server/node_view.h"
+#include "server/operator_calls.h"
 #include "server/read_gate.h"
+#include "server/snapshot_client.h"
+#include "server/snapshot_service.h"
 #include "server/stage_trace.h"
 #include "server/version.h"
-#include "storage/data_directory.h"
 #include "storage/disk_space.h"
-#include "storage/kv_state_machine.h"
-#include "storage/rocks_log_store.h"
 
 namespace skein {
 namespace {
 
-Membership MembershipOf(const NodeOptions& options) {
-  Membership membership;
-  for (const auto& [name, address] : options.initial_cluster) {
-    const bool self = name == options.name && !options.advertise.empty();
-    membership.members.push_back(
-        {NodeIdOf(name), name, self ? options.advertise : address, /*voter=*/true});
-  }
-  std::sort(membership.members.begin(), membership.members.end(),
-            [](const Member& a, const Member& b) { return a.id < b.id; });
-  return membership;
-}
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// How often the leader looks for data directories that the membership does not have.
+constexpr uint64_t kRecordIntervalUs = 100'000;
+constexpr uint64_t kRecordWaitUs = 10'000'000;
+constexpr uint64_t kElsewhereAfterUs = 5'000'000;
+// For calls that are under way when the server is shut down.
+constexpr milliseconds kShutdownPatience{1000};
 
 // A cluster that is patient with its leader is so with its links.
 PeerTransportOptions TransportOptionsFor(const CoreOptions& core) {
@@ -54,23 +54,7 @@ PeerTransportOptions TransportOptionsFor(const CoreOptions& core) {
   return options;
 }
 
-// The members as the log has them, at the addresses that the operator gives now.
-absl::Status TakeAddresses(const Membership& given, const std::string& directory,
-                           Membership* recorded) {
-  bool same = given.members.size() == recorded->members.size();
-  for (Member& member : recorded->members) {
-    const Member* now = given.Find(member.id);
-    same = same && now != nullptr;
-    if (now != nullptr) member.address = now->address;
-  }
-  if (same) return absl::OkStatus();
-  std::string names;
-  for (const Member& member : recorded->members) names += (names.empty() ? "" : ",") + member.name;
-  return absl::FailedPreconditionError(fmt::format(
-      "{} belongs to a cluster of {}; name the same nodes in --initial-cluster, or use another "
-      "--data-dir",
-      directory, names));
-}
+uint64_t ElectionMillis(const CoreOptions& core) { return core.election_ticks_max * core.tick_ms; }
 
 }  // namespace
 
@@ -82,27 +66,43 @@ class Node::Impl final : private Observer {
         view_(options.name, &clock_),
         trace_(&clock_),
         gate_(&clock_),
-        loop_(&clock_, options.replica.core.tick_ms) {}
+        loop_(&clock_, options.replica.core.tick_ms),
+        catch_up_(options.replica.core.level_entries_max, &clock_),
+        operator_calls_({.node_name = options.name,
+                         .leader_wait_us = 1000 * ElectionMillis(options.replica.core)},
+                        &loop_, &clock_) {}
   ~Impl() override { Stop(); }
 
   absl::Status Start();
   absl::Status Wait();
   void RequestStop(absl::Status reason);
+  void Hurry();
   void Stop();
   const std::string& address() const { return address_; }
 
  private:
-  absl::Status OpenStorage(LogRecovery* recovery);
-  absl::Status CheckComplete(const LogRecovery& recovery) const;
+  void MakeWireSide(PeerNotice notice);
+  void MakeServices();
   absl::Status Listen();
   void AfterPerform(Replica& replica);
+  void MaybeRecord(const Replica& replica);
+  void KeepHouse();
   void WatchDisk();
-  std::string NameOf(NodeId id) const { return id == NodeId() ? "none" : members_.NameOf(id); }
+  void TellIfElsewhere();
+
+  // The steps of stopping.
+  void HandOver();
+  void Drain();
+  // Nothing is to be waited for: so it was said, or the node cannot go on.
+  bool Hurries();
+  // Waits until `reached` is true of the replica, for so long at most, and not in a hurry.
+  void Await(milliseconds patience, std::function<bool(const Replica&)> reached);
 
   // Observer, on the loop's thread.
   void OnRoleChange(const RoleChange& change) override;
   void OnAppended(const std::vector<EntryPtr>& entries) override { trace_.OnAppended(entries); }
   void OnStage(Stage stage, Index index) override { trace_.OnStage(stage, index); }
+  void OnMembership(const MembershipsInForce& memberships) override { watch_->Use(memberships); }
   void OnNotice(const std::string& notice) override {
     logger_->Event(LogLevel::kInfo, "notice", {{"text", notice}});
   }
@@ -111,144 +111,121 @@ class Node::Impl final : private Observer {
   const NodeOptions options_;
   Logger* const logger_;
   const SystemClock clock_;
-  Membership members_;
+  const uint64_t started_us_ = clock_.MonotonicMicros();
   std::string address_;
 
   // In the order in which they are made; torn down in Stop and by the destructor in reverse.
-  std::unique_ptr<DataDirectory> directory_;
+  NodeStorage storage_;
   NodeView view_;
   StageTrace trace_;
   ReadGate gate_;
-  std::unique_ptr<RocksLogStore> log_store_;
-  std::unique_ptr<KvStateMachine> state_;
   std::unique_ptr<HelloGate> hello_gate_;
   std::unique_ptr<PeerTransport> transport_;
+  std::unique_ptr<SnapshotClient> snapshot_client_;
+  std::unique_ptr<SnapshotService> snapshot_service_;
   std::unique_ptr<Replica> replica_;
   EventLoop loop_;
+  CatchUpWatch catch_up_;
+  OperatorCalls operator_calls_;
   std::unique_ptr<KvBackend> backend_;
   std::unique_ptr<KvService> kv_service_;
   std::unique_ptr<ClusterService> cluster_service_;
   std::unique_ptr<PeerService> peer_service_;
+  std::unique_ptr<MembershipWatch> watch_;
   std::unique_ptr<grpc::Server> server_;
-  std::thread disk_watch_;
+  std::thread housekeeper_;
+
+  // Owned by the housekeeper.
+  bool told_elsewhere_ = false;
+
+  // Owned by the loop's thread.
+  uint64_t next_record_us_ = 0;
+  bool handover_failed_ = false;
+  bool replica_stopped_ = false;  // because the node stops
+  std::function<bool(const Replica&)> awaited_;
 
   Mutex mu_;
-  CondVar stop_wanted_;
+  CondVar changed_;
   bool stop_requested_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status stop_reason_ ABSL_GUARDED_BY(mu_);
-  bool stopped_ = false;  // only the thread that stops
+  bool hurry_ ABSL_GUARDED_BY(mu_) = false;
+  bool reached_ ABSL_GUARDED_BY(mu_) = false;  // what is awaited
+  bool stopped_ = false;                       // only the thread that stops
 };
 
-absl::Status Node::Impl::OpenStorage(LogRecovery* recovery) {
-  std::error_code error;
-  const std::filesystem::path parent =
-      std::filesystem::absolute(options_.data_directory).parent_path();
-  std::filesystem::create_directories(parent, error);
-  auto directory =
-      DataDirectory::Open(options_.data_directory, options_.cluster_token, options_.name);
-  if (!directory.ok()) return directory.status();
-  directory_ = std::move(*directory);
-  const Membership given = MembershipOf(options_);
-  auto log_store = RocksLogStore::Open(options_.storage, options_.data_directory, given);
-  if (!log_store.ok()) return log_store.status();
-  log_store_ = std::move(*log_store);
-  auto recovered = log_store_->Recover();
-  if (!recovered.ok()) return recovered.status();
-  *recovery = std::move(*recovered);
-  const absl::Status same =
-      TakeAddresses(given, options_.data_directory, &recovery->base.membership);
-  if (!same.ok()) return same;
-  members_ = recovery->base.membership;
-  auto state = KvStateMachine::Open(options_.storage, options_.data_directory);
-  if (!state.ok()) return state.status();
-  state_ = std::move(*state);
-  state_->SetDamageListener([this](const absl::Status& damage) {
-    logger_->Event(LogLevel::kError, "state_damaged", {{"text", MessageAndHintOf(damage)}});
-  });
-  if (state_->Recovered().at.index < recovery->base.point.at.index) {
-    return absl::DataLossError(fmt::format(
-        "{}/state ends at index {}, but the log begins only after index {}: the state was damaged "
-        "or removed. Restore the directory from a copy, or give this node a new, empty one",
-        options_.data_directory, state_->Recovered().at.index.value(),
-        recovery->base.point.at.index.value()));
-  }
-  const absl::Status complete = CheckComplete(*recovery);
-  if (!complete.ok()) return complete;
-  logger_->Event(LogLevel::kInfo, "recovered",
-                 {{"term", std::to_string(recovery->hard_state.term.value())},
-                  {"first_index", std::to_string(log_store_->FirstIndex().value())},
-                  {"last_index", std::to_string(recovery->last.at.index.value())},
-                  {"commit_index", std::to_string(recovery->hard_state.commit.value())},
-                  {"applied_index", std::to_string(state_->Recovered().at.index.value())},
-                  {"applied_revision", std::to_string(state_->Recovered().revision.value())}});
-  return absl::OkStatus();
-}
-
-// What the log has lost of its end comes back from the leader, if there can be another one.
-absl::Status Node::Impl::CheckComplete(const LogRecovery& recovery) const {
-  const Index owed = std::max(recovery.acknowledged, state_->Recovered().at.index);
-  if (recovery.last.at.index >= owed) return absl::OkStatus();
-  const std::string text =
-      fmt::format("log {}/log is damaged: it ends at index {}, but this node has acknowledged {}",
-                  options_.data_directory, recovery.last.at.index.value(), owed.value());
-  if (members_.VoterCount() > 1) {
-    logger_->Event(LogLevel::kWarning, "log_damaged", {{"text", text}});
-    return absl::OkStatus();
-  }
-  return MakeError(absl::StatusCode::kDataLoss, text,
-                   {.reason = ErrorReason::kDamagedData,
-                    .hint = "No other node holds the missing entries: restore the data directory "
-                            "from a copy, or begin with a new, empty one."});
-}
-
-absl::Status Node::Impl::Start() {
-  LogRecovery recovery;
-  absl::Status status = OpenStorage(&recovery);
-  if (!status.ok()) return status;
-  const Identity& identity = directory_->identity();
-  const auto notice = [this](std::string text) {
-    logger_->Event(LogLevel::kWarning, "peer", {{"text", std::move(text)}});
-  };
+void Node::Impl::MakeWireSide(PeerNotice notice) {
+  const Identity& identity = storage_.directory->identity();
   hello_gate_ = std::make_unique<HelloGate>(
       PeerIdentity{identity.cluster_id, identity.node_id, identity.node_name, identity.incarnation},
+      options_.advertise.empty() ? options_.listen : options_.advertise,
       [this](const Hello& hello) {
-        return directory_->CheckPeer(hello.sender.node, hello.sender.incarnation);
+        return storage_.directory->CheckPeer(hello.sender.node, hello.sender.incarnation);
       });
   transport_ = std::make_unique<PeerTransport>(hello_gate_.get(), &loop_, notice,
                                                TransportOptionsFor(options_.replica.core));
-  replica_ = std::make_unique<Replica>(
-      options_.replica, identity.node_id, std::move(recovery), log_store_.get(), state_.get(),
-      transport_.get(), static_cast<Observer*>(this), &clock_, Random(Random::SeedFromSystem()));
-  backend_ =
-      std::make_unique<KvBackend>(options_.limits, state_.get(), &loop_, &gate_, &view_, &clock_);
-  kv_service_ = std::make_unique<KvService>(backend_.get());
-  cluster_service_ = std::make_unique<ClusterService>(
-      NodeFacts{fmt::format("{:016x}", identity.cluster_id),
-                fmt::format("{:016x}", identity.incarnation), clock_.MonotonicMicros()},
-      &loop_, log_store_.get(), &view_, &trace_, &clock_);
   peer_service_ = std::make_unique<PeerService>(
       hello_gate_.get(), &loop_, &clock_,
-      PeerService::Hooks{notice, [this](NodeId peer) { transport_->Kick(peer); }});
-  status = Listen();
-  if (!status.ok()) return status;
-  gate_.OnApplied(state_->applied_revision());
-  state_->SetAppliedListener([this](Index, Revision revision) { gate_.OnApplied(revision); });
-  log_store_->Start(&loop_);
-  state_->Start(&loop_);
+      PeerService::Hooks{notice, [this](const Hello& hello) { watch_->OnAccepted(hello); }});
+  snapshot_client_ =
+      std::make_unique<SnapshotClient>(hello_gate_.get(), storage_.state->incoming(), &loop_);
+  snapshot_service_ = std::make_unique<SnapshotService>(
+      options_.snapshots, storage_.snapshots.get(), hello_gate_.get(), notice);
+  watch_ = std::make_unique<MembershipWatch>(
+      MembershipWatch::Parts{hello_gate_.get(), transport_.get(), peer_service_.get(),
+                             storage_.directory.get(), logger_},
+      std::map<std::string, std::string>(options_.peer_addresses.begin(),
+                                         options_.peer_addresses.end()),
+      storage_.told);
+}
+
+void Node::Impl::MakeServices() {
+  const Identity& identity = storage_.directory->identity();
+  backend_ = std::make_unique<KvBackend>(options_.limits, storage_.state.get(), &loop_, &gate_,
+                                         &view_, &clock_);
+  kv_service_ = std::make_unique<KvService>(backend_.get());
+  cluster_service_ = std::make_unique<ClusterService>(
+      NodeFacts{fmt::format("{:016x}", identity.cluster_id), identity.cluster_token,
+                fmt::format("{:016x}", identity.incarnation), started_us_},
+      ClusterService::Parts{.loop = &loop_,
+                            .log_store = storage_.log.get(),
+                            .view = &view_,
+                            .trace = &trace_,
+                            .watch = watch_.get(),
+                            .catch_up = &catch_up_,
+                            .operator_calls = &operator_calls_,
+                            .clock = &clock_});
+}
+
+absl::Status Node::Impl::Start() {
+  absl::StatusOr<NodeStorage> storage = OpenNodeStorage(options_, logger_);
+  if (!storage.ok()) return storage.status();
+  storage_ = *std::move(storage);
+  MakeWireSide([this](std::string text) {
+    logger_->Event(LogLevel::kWarning, "peer", {{"text", std::move(text)}});
+  });
+  replica_ = std::make_unique<Replica>(
+      options_.replica, storage_.directory->identity().node_id, std::move(storage_.recovery),
+      storage_.log.get(), storage_.state.get(), transport_.get(), snapshot_client_.get(),
+      static_cast<Observer*>(this), &clock_, Random(Random::SeedFromSystem()));
+  MakeServices();
+  const MembershipsInForce memberships = replica_->core().memberships();
+  hello_gate_->SetMemberships(memberships);
+  const absl::Status listening = Listen();
+  if (!listening.ok()) return listening;
+  // Only now is it certain that no other process is this node.
+  watch_->Use(memberships);
+  gate_.OnApplied(storage_.state->applied_revision());
+  storage_.state->SetAppliedListener(
+      [this](Index, Revision revision) { gate_.OnApplied(revision); });
+  storage_.log->Start(&loop_);
+  storage_.state->Start(&loop_);
   loop_.Start(replica_.get(), [this](Replica& replica) { AfterPerform(replica); });
-  std::vector<PeerAddress> peers;
-  for (const Member& member : members_.members) {
-    if (member.id == identity.node_id) continue;
-    peers.push_back({member.id, member.name, member.address});
-    loop_.Post(LinkDown{member.id, /*refused=*/false});  // until the transport says otherwise
-  }
-  transport_->SetPeers(peers);
-  disk_watch_ = std::thread([this] { WatchDisk(); });
+  housekeeper_ = std::thread([this] { KeepHouse(); });
   logger_->Event(LogLevel::kInfo, "started",
                  {{"version", kVersion},
                   {"listen", address_},
                   {"data_dir", options_.data_directory},
-                  {"voters", std::to_string(members_.VoterCount())}});
+                  {"voters", std::to_string(memberships.newest.membership.VoterCount())}});
   return absl::OkStatus();
 }
 
@@ -265,6 +242,7 @@ absl::Status Node::Impl::Listen() {
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(kv_service_.get());
   builder.RegisterService(cluster_service_.get());
+  builder.RegisterService(snapshot_service_.get());
   peer_service_->Register(&builder);
   const uint64_t message_bytes_max = options_.limits.value_bytes_max + (4 << 20);
   builder.SetMaxReceiveMessageSize(static_cast<int>(
@@ -283,69 +261,181 @@ absl::Status Node::Impl::Listen() {
 
 void Node::Impl::AfterPerform(Replica& replica) {
   const Core& core = replica.core();
-  const Member* leader = core.leader() == NodeId() ? nullptr : members_.Find(core.leader());
-  view_.SetLeadership({core.role(), core.term(), leader == nullptr ? "" : leader->name,
-                       leader == nullptr ? "" : leader->address, core.ReachesQuorum()});
+  std::optional<PeerAddress> leader;
+  if (core.leader() != NodeId()) leader = watch_->Find(core.leader());
+  view_.SetLeadership({core.role(), core.term(), leader ? leader->name : "",
+                       leader ? leader->address : "", core.ReachesQuorum()});
   view_.SetFreshStamp(core.fresh_stamp_us());
-  if (!replica.fatal().ok()) RequestStop(replica.fatal());
+  if (!replica.fatal().ok() && !replica_stopped_) RequestStop(replica.fatal());
+  operator_calls_.AfterPerform(replica);
+  catch_up_.AfterPerform(replica);
+  MaybeRecord(replica);
+  if (awaited_ == nullptr || !awaited_(replica)) return;
+  awaited_ = nullptr;
+  MutexLock lock(&mu_);
+  reached_ = true;
+  changed_.SignalAll();
+}
+
+// R26: the cluster remembers the directory in which it saw a member first.
+void Node::Impl::MaybeRecord(const Replica& replica) {
+  const Core& core = replica.core();
+  if (core.role() != Role::kLeader || !core.CommittedInTerm()) return;
+  const uint64_t now_us = clock_.MonotonicMicros();
+  if (now_us < next_record_us_) return;
+  next_record_us_ = now_us + kRecordIntervalUs;
+  const std::optional<RecordIncarnation> record = watch_->Unrecorded(core.membership());
+  if (!record) return;
+  // If it cannot be now, it will be looked for again.
+  loop_.PostTask([record = *record, now_us](Replica& of) {
+    of.Change(record, now_us + kRecordWaitUs, [](const absl::Status&) {});
+  });
 }
 
 void Node::Impl::OnRoleChange(const RoleChange& change) {
   if (change.role == Role::kLeader) cluster_service_->elections_won.fetch_add(1);
+  std::optional<PeerAddress> leader;
+  if (change.leader != NodeId()) leader = watch_->Find(change.leader);
   logger_->Event(LogLevel::kInfo, "role_changed",
                  {{"role", RoleName(change.role)},
                   {"term", std::to_string(change.term.value())},
-                  {"leader", NameOf(change.leader)},
+                  {"leader", leader ? leader->name : "none"},
                   {"reason", change.reason}});
 }
 
-void Node::Impl::WatchDisk() {
-  MutexLock lock(&mu_);
-  while (!stop_requested_) {
-    const auto available = FreeBytes(options_.storage, options_.data_directory);
-    const bool full = available.ok() && *available < options_.disk_reserve_bytes;
-    if (view_.disk_reserve_reached.exchange(full) != full) {
-      logger_->Event(full ? LogLevel::kWarning : LogLevel::kInfo,
-                     full ? "disk_reserve_reached" : "disk_reserve_free",
-                     {{"available_bytes", std::to_string(available.value_or(0))},
-                      {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
-    }
-    stop_wanted_.WaitFor(&mu_, std::chrono::milliseconds(500));
+// What may wait for the disk, and must not keep the loop waiting.
+void Node::Impl::KeepHouse() {
+  while (true) {
+    WatchDisk();
+    snapshot_service_->DropForgotten();
+    TellIfElsewhere();
+    const absl::Status saved = storage_.directory->SavePeers();
+    if (!saved.ok()) RequestStop(saved);
+    MutexLock lock(&mu_);
+    if (!stop_requested_) changed_.WaitFor(&mu_, milliseconds(500));
+    if (stop_requested_) return;
   }
+}
+
+void Node::Impl::WatchDisk() {
+  const auto available = FreeBytes(options_.storage, options_.data_directory);
+  const bool full = available.ok() && *available < options_.disk_reserve_bytes;
+  if (view_.disk_reserve_reached.exchange(full) == full) return;
+  logger_->Event(full ? LogLevel::kWarning : LogLevel::kInfo,
+                 full ? "disk_reserve_reached" : "disk_reserve_free",
+                 {{"available_bytes", std::to_string(available.value_or(0))},
+                  {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
+}
+
+// Others would look for this node in vain. Not at once: it may have yet to hear that it was moved.
+void Node::Impl::TellIfElsewhere() {
+  if (told_elsewhere_ || clock_.MonotonicMicros() < started_us_ + kElsewhereAfterUs) return;
+  const std::optional<PeerAddress> self = watch_->Find(hello_gate_->self().node);
+  if (!self || IsReachedAt(options_, self->address)) return;
+  told_elsewhere_ = true;
+  logger_->Event(
+      LogLevel::kWarning, "address_differs",
+      {{"text", fmt::format("the cluster reaches {} at {}, which is not where it listens: give "
+                            "--advertise, or run: skein member move {} HOST:PORT",
+                            options_.name, self->address, options_.name)}});
 }
 
 absl::Status Node::Impl::Wait() {
   MutexLock lock(&mu_);
-  while (!stop_requested_) stop_wanted_.Wait(&mu_);
+  while (!stop_requested_) changed_.Wait(&mu_);
   return stop_reason_;
 }
 
 void Node::Impl::RequestStop(absl::Status reason) {
   MutexLock lock(&mu_);
-  if (stop_requested_) return;
   stop_requested_ = true;
-  stop_reason_ = std::move(reason);
-  stop_wanted_.SignalAll();
+  if (stop_reason_.ok()) stop_reason_ = std::move(reason);
+  changed_.SignalAll();
+}
+
+void Node::Impl::Hurry() {
+  MutexLock lock(&mu_);
+  hurry_ = true;
+  changed_.SignalAll();
+}
+
+bool Node::Impl::Hurries() {
+  MutexLock lock(&mu_);
+  return hurry_ || !stop_reason_.ok();
+}
+
+void Node::Impl::Await(milliseconds patience, std::function<bool(const Replica&)> reached) {
+  const auto deadline = steady_clock::now() + patience;
+  {
+    MutexLock lock(&mu_);
+    reached_ = false;
+  }
+  loop_.PostTask([this, reached = std::move(reached)](Replica&) { awaited_ = reached; });
+  {
+    MutexLock lock(&mu_);
+    while (!reached_ && !hurry_ && stop_reason_.ok()) {
+      if (!changed_.WaitUntil(&mu_, deadline)) break;
+    }
+  }
+  loop_.PostTask([this](Replica&) { awaited_ = nullptr; });
+}
+
+// R28: another node leads before this one is gone.
+void Node::Impl::HandOver() {
+  if (Hurries()) return;
+  loop_.PostTask([this](Replica& replica) {
+    handover_failed_ = replica.core().role() != Role::kLeader;
+    if (handover_failed_) return;  // there is nothing to hand over
+    replica.Transfer(NodeId(), [this, &replica](const absl::Status& status) {
+      handover_failed_ = !status.ok() && !replica.core().transferring();
+    });
+  });
+  Await(milliseconds(ElectionMillis(options_.replica.core)), [this](const Replica& replica) {
+    const Core& core = replica.core();
+    return handover_failed_ || (core.role() != Role::kLeader && core.leader() != NodeId());
+  });
+}
+
+// Who was taken in is answered, and who comes is sent elsewhere.
+void Node::Impl::Drain() {
+  if (Hurries()) return;
+  backend_->Drain();
+  kv_service_->Drain();
+  Await(milliseconds(ElectionMillis(options_.replica.core)), [this](const Replica& replica) {
+    return !replica.HasCallers() && !kv_service_->HasPipelines();
+  });
 }
 
 void Node::Impl::Stop() {
   if (std::exchange(stopped_, true)) return;
   RequestStop(absl::OkStatus());
-  if (disk_watch_.joinable()) disk_watch_.join();
+  if (housekeeper_.joinable()) {
+    server_->GetHealthCheckService()->SetServingStatus(false);
+    HandOver();
+    Drain();
+    housekeeper_.join();
+  }
   if (transport_ != nullptr) transport_->Stop();
   if (peer_service_ != nullptr) peer_service_->Stop();
+  if (snapshot_client_ != nullptr) snapshot_client_->Stop();
+  if (snapshot_service_ != nullptr) snapshot_service_->Stop();
   // Callers are answered before the server waits for their calls to end, and those that still come
   // are refused by a loop that still runs.
-  loop_.PostTask([](Replica& replica) { replica.Stop(); });
+  loop_.PostTask([this](Replica& replica) {
+    replica_stopped_ = true;
+    replica.Stop();
+  });
   gate_.Stop();
   const bool served = server_ != nullptr;
   if (served) {
-    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+    server_->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
     server_->Wait();
   }
   loop_.Stop();
   server_.reset();
   peer_service_.reset();
+  snapshot_service_.reset();
+  snapshot_client_.reset();
   kv_service_.reset();
   cluster_service_.reset();
   bool healthy;
@@ -354,14 +444,15 @@ void Node::Impl::Stop() {
     healthy = stop_reason_.ok();
   }
   // So that the next start has nothing to replay. Not after a failure of the disk (R7).
-  if (state_ != nullptr && healthy) {
-    const absl::Status flushed = state_->Flush();
+  if (storage_.state != nullptr && healthy) {
+    const absl::Status flushed = storage_.state->Flush();
     if (!flushed.ok()) {
       logger_->Event(LogLevel::kWarning, "flush_failed", {{"text", MessageOf(flushed)}});
     }
   }
-  state_.reset();
-  log_store_.reset();
+  storage_.snapshots.reset();
+  storage_.state.reset();
+  storage_.log.reset();
   if (served) logger_->Event(LogLevel::kInfo, "stopped", {});
 }
 
@@ -379,6 +470,7 @@ absl::StatusOr<std::unique_ptr<Node>> Node::Start(const NodeOptions& options, Lo
 
 absl::Status Node::WaitUntilStopped() { return impl_->Wait(); }
 void Node::RequestStop() { impl_->RequestStop(absl::OkStatus()); }
+void Node::Hurry() { impl_->Hurry(); }
 void Node::Stop() { impl_->Stop(); }
 const std::string& Node::address() const { return impl_->address(); }
 

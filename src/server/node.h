@@ -18,12 +18,18 @@ class Node {
   static absl::StatusOr<std::unique_ptr<Node>> Start(const NodeOptions& options, Logger* logger);
   ~Node();
 
-  // Waits until Stop is called or the node cannot go on, and says why: OK after Stop.
+  // Waits until RequestStop or Stop is called or the node cannot go on, and says why: OK if it
+  // could.
   absl::Status WaitUntilStopped();
-  // Makes WaitUntilStopped return. Thread-safe.
+  // Makes WaitUntilStopped return.
   void RequestStop();
-  // Ends all calls, writes what is in memory to the disk, releases the directory. Idempotent.
+  // A node that is well hands leadership over, answers who was taken in, and sends others
+  // elsewhere; each for about an election timeout at most. Then ends all calls, writes what is in
+  // memory to the disk, releases the directory. Waits for the disk, however long that takes.
+  // Idempotent.
   void Stop();
+  // Stop waits for no other node and no caller.
+  void Hurry();
 
   // Where this node listens; with the port that was chosen, if it was asked for port 0.
   const std::string& address() const;

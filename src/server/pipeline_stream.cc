@@ -30,12 +30,17 @@ bool Same(const v1::WriteOptions& a, const v1::WriteOptions& b) {
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::PipelineRequest, v1::PipelineResponse>* PipelineStream::Start(
-    KvBackend* backend) {
+std::shared_ptr<PipelineStream> PipelineStream::Start(KvBackend* backend) {
   std::shared_ptr<PipelineStream> stream(new PipelineStream(backend));
   stream->self_ = stream;
   stream->StartRead(&stream->request_);
-  return stream.get();
+  return stream;
+}
+
+void PipelineStream::Drain() {
+  MutexLock lock(&mu_);
+  draining_ = true;
+  MaybeFinish();
 }
 
 void PipelineStream::OnReadDone(bool ok) {
@@ -47,11 +52,13 @@ void PipelineStream::OnReadDone(bool ok) {
   }
   {
     MutexLock lock(&mu_);
+    if (finished_) return;  // the client knows that this is not taken
     unanswered_ += static_cast<size_t>(request_.requests_size());
   }
   Handle();
   MutexLock lock(&mu_);
-  if (finished_) return;
+  MaybeFinish();
+  if (finished_ || draining_) return;
   paused_ = unanswered_ > kUnansweredMax || outbox_bytes_ > kOutboxBytesMax;
   if (!paused_) StartRead(&request_);
 }
@@ -61,7 +68,8 @@ void PipelineStream::OnWriteDone(bool ok) {
   writing_ = false;
   if (!ok) return;  // OnCancel or the end of reads follows
   Flush();
-  if (paused_ && !finished_ && unanswered_ <= kUnansweredMax && outbox_bytes_ <= kOutboxBytesMax) {
+  if (paused_ && !finished_ && !draining_ && unanswered_ <= kUnansweredMax &&
+      outbox_bytes_ <= kOutboxBytesMax) {
     paused_ = false;
     StartRead(&request_);
   }
@@ -82,9 +90,14 @@ void PipelineStream::OnDone() {
 }
 
 void PipelineStream::MaybeFinish() {
-  if (!reads_ended_ || finished_ || writing_ || unanswered_ > 0) return;
-  finished_ = true;
-  Finish(grpc::Status::OK);
+  if (finished_ || writing_ || unanswered_ > 0) return;
+  if (reads_ended_) {
+    finished_ = true;
+    Finish(grpc::Status::OK);
+  } else if (draining_) {
+    finished_ = true;
+    Finish(ToGrpcStatus(backend_->StoppingError()));
+  }
 }
 
 void PipelineStream::Handle() {

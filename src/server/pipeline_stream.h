@@ -4,6 +4,8 @@
 // Invariants:
 //  1. Every request that was read is answered, unless the stream breaks first.
 //  2. What one stream may have under way is bounded; beyond it nothing more is read from it.
+//  3. A stream that the node ends with SHUTTING_DOWN has answered every request that was read: what
+//     the client has no answer to was never taken.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -22,8 +24,10 @@ class PipelineStream final
       public std::enable_shared_from_this<PipelineStream> {
  public:
   // The stream owns itself until gRPC is done with it and nobody answers it any more.
-  static grpc::ServerBidiReactor<v1::PipelineRequest, v1::PipelineResponse>* Start(
-      KvBackend* backend);
+  static std::shared_ptr<PipelineStream> Start(KvBackend* backend);
+
+  // Reads nothing more, answers what was read, and ends the stream. Thread-safe.
+  void Drain() ABSL_LOCKS_EXCLUDED(mu_);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -69,6 +73,7 @@ class PipelineStream final
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool reads_ended_ ABSL_GUARDED_BY(mu_) = false;
   bool paused_ ABSL_GUARDED_BY(mu_) = false;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
   size_t outbox_bytes_ ABSL_GUARDED_BY(mu_) = 0;

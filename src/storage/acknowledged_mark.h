@@ -44,8 +44,8 @@ class AcknowledgedMark {
   // To be called when the log is durable up to `value`. Not synced: a page write, microseconds.
   absl::Status Raise(const Value& value);
 
-  // To be called before the log is truncated. Durable when it returns, in both slots, so that no
-  // crash can bring the higher mark back.
+  // To be called before the log is truncated or reset. Durable when it returns, in both slots, so
+  // that no crash can bring the higher mark back.
   absl::Status Lower(const Value& value);
 
  private:

@@ -109,18 +109,17 @@ absl::Status DataDirectory::RemoveLeftovers() const {
   return ErrnoStatus("cannot clean", path_, error.value());
 }
 
-absl::Status DataDirectory::LoadIdentity(const std::string& cluster_token,
-                                         const std::string& node_name) {
-  const std::string file = path_ + "/identity";
+absl::StatusOr<std::optional<Identity>> DataDirectory::Peek(const std::string& path) {
+  const std::string file = path + "/identity";
+  if (!FileExists(file)) return std::nullopt;
   const absl::StatusOr<std::string> text = ReadFile(file);
-  if (absl::IsNotFound(text.status())) return CreateIdentity(cluster_token, node_name);
   if (!text.ok()) return text.status();
   const uint64_t format = ClaimedFormat(*text);
   if (format > kDirectoryFormat) {
     return Refused(
         fmt::format("data directory {} has format {}, this program reads up to format {}:"
                     " it was written by a newer version",
-                    path_, format, kDirectoryFormat));
+                    path, format, kDirectoryFormat));
   }
   const std::optional<TextFields> fields = DecodeTextRecord(*text);
   if (!fields.has_value()) return DamagedData(file + " is damaged");
@@ -130,11 +129,19 @@ absl::Status DataDirectory::LoadIdentity(const std::string& cluster_token,
   if (!cluster_id.has_value() || !node_id.has_value() || !incarnation.has_value()) {
     return DamagedData(file + " is damaged");
   }
-  identity_ = {.cluster_id = *cluster_id,
-               .cluster_token = FieldValue(*fields, "cluster_token"),
-               .node_id = NodeId(*node_id),
-               .node_name = FieldValue(*fields, "node_name"),
-               .incarnation = *incarnation};
+  return Identity{.cluster_id = *cluster_id,
+                  .cluster_token = FieldValue(*fields, "cluster_token"),
+                  .node_id = NodeId(*node_id),
+                  .node_name = FieldValue(*fields, "node_name"),
+                  .incarnation = *incarnation};
+}
+
+absl::Status DataDirectory::LoadIdentity(const std::string& cluster_token,
+                                         const std::string& node_name) {
+  absl::StatusOr<std::optional<Identity>> found = Peek(path_);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) return CreateIdentity(cluster_token, node_name);
+  identity_ = *std::move(*found);
   if (identity_.node_name != node_name) {
     return Refused(fmt::format("data directory {} belongs to node {}, not to node {}", path_,
                                identity_.node_name, node_name));
@@ -192,6 +199,7 @@ absl::Status DataDirectory::LoadPeers() {
 
 absl::Status DataDirectory::CheckPeer(NodeId peer, uint64_t incarnation) {
   MutexLock lock(&mu_);
+  ForgetPeers();
   const auto known = peers_.find(peer);
   if (known != peers_.end()) {
     if (known->second == incarnation) return absl::OkStatus();
@@ -204,13 +212,44 @@ absl::Status DataDirectory::CheckPeer(NodeId peer, uint64_t incarnation) {
          .hint = "Give the node its old data directory back, or remove it from the cluster and add "
                  "it again."});
   }
+  std::map<NodeId, uint64_t> peers = peers_;
+  peers[peer] = incarnation;
+  const absl::Status written = WritePeers(peers);
+  if (written.ok()) peers_ = std::move(peers);
+  return written;
+}
+
+absl::Status DataDirectory::WritePeers(const std::map<NodeId, uint64_t>& peers) {
   TextFields fields;
-  for (const auto& [id, value] : peers_) fields.emplace_back(ToHex(id.value()), ToHex(value));
-  fields.emplace_back(ToHex(peer.value()), ToHex(incarnation));
-  const absl::Status written = ReplaceFile(path_ + "/peers", EncodeTextRecord(fields));
-  if (!written.ok()) return written;
-  peers_[peer] = incarnation;
-  return absl::OkStatus();
+  for (const auto& [id, value] : peers) fields.emplace_back(ToHex(id.value()), ToHex(value));
+  absl::Status written = ReplaceFile(path_ + "/peers", EncodeTextRecord(fields));
+  if (written.ok()) peers_unsaved_ = false;
+  return written;
+}
+
+void DataDirectory::ForgetPeersExcept(std::set<NodeId> kept) {
+  MutexLock lock(&kept_mu_);
+  if (kept_) {
+    const std::set<NodeId>& before = *kept_;
+    std::erase_if(kept, [&before](NodeId id) { return !before.contains(id); });
+  }
+  kept_ = std::move(kept);
+}
+
+void DataDirectory::ForgetPeers() {
+  MutexLock lock(&kept_mu_);
+  if (!kept_) return;
+  const std::set<NodeId>& kept = *kept_;
+  const size_t forgotten =
+      std::erase_if(peers_, [&kept](const auto& known) { return !kept.contains(known.first); });
+  if (forgotten > 0) peers_unsaved_ = true;
+  kept_.reset();
+}
+
+absl::Status DataDirectory::SavePeers() {
+  MutexLock lock(&mu_);
+  ForgetPeers();
+  return peers_unsaved_ ? WritePeers(peers_) : absl::OkStatus();
 }
 
 }  // namespace skein

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -37,6 +39,9 @@ class DataDirectory {
   static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(const std::string& path,
                                                              const std::string& cluster_token,
                                                              const std::string& node_name);
+  // What a directory that was made before says about itself; nullopt: there is none, or nothing in
+  // it says so. Does not lock it.
+  static absl::StatusOr<std::optional<Identity>> Peek(const std::string& path);
   ~DataDirectory();
   DataDirectory(const DataDirectory&) = delete;
   DataDirectory& operator=(const DataDirectory&) = delete;
@@ -47,6 +52,11 @@ class DataDirectory {
   // Remembers, durably, the incarnation in which a peer is seen for the first time; refuses every
   // other one from then on.
   absl::Status CheckPeer(NodeId peer, uint64_t incarnation);
+  // Forgets what the others have shown. Never blocks: it is on the disk with the next SavePeers, or
+  // the next peer that is seen for the first time.
+  void ForgetPeersExcept(std::set<NodeId> kept);
+  // Does nothing if nothing was forgotten.
+  absl::Status SavePeers();
 
  private:
   DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
@@ -55,13 +65,21 @@ class DataDirectory {
   absl::Status LoadIdentity(const std::string& cluster_token, const std::string& node_name);
   absl::Status CreateIdentity(const std::string& cluster_token, const std::string& node_name);
   absl::Status LoadPeers();
+  void ForgetPeers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status WritePeers(const std::map<NodeId, uint64_t>& peers)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::string path_;
   const int lock_fd_;
   Identity identity_;  // constant after Open
 
   Mutex mu_;
+  // Held while the file is written.
   std::map<NodeId, uint64_t> peers_ ABSL_GUARDED_BY(mu_);
+  bool peers_unsaved_ ABSL_GUARDED_BY(mu_) = false;
+
+  Mutex kept_mu_;
+  std::optional<std::set<NodeId>> kept_ ABSL_GUARDED_BY(kept_mu_);  // the rest is to be forgotten
 };
 
 }  // namespace skein

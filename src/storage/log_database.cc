@@ -16,15 +16,10 @@ namespace {
 
 // Of one read: the entry before the wanted ones, for its term and chain, and one more.
 constexpr size_t kReadEntriesMin = 2;
+// Of a divergent tail, in memory at a time.
+constexpr size_t kExportBytes = 16 << 20;
 
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
-
-std::string EncodeBase(const LogBase& base) {
-  std::string payload;
-  PutLogPoint(&payload, base.point);
-  payload += EncodeMembership(base.membership);
-  return SealRecord(payload);
-}
 
 std::string EncodeHardState(const HardState& state) {
   std::string payload;
@@ -34,19 +29,19 @@ std::string EncodeHardState(const HardState& state) {
   return SealRecord(payload);
 }
 
-// An iteration over the log that must not fill the cache: what is read once is not read again.
+}  // namespace
+
 std::unique_ptr<rocksdb::Iterator> NewLogIterator(rocksdb::DB* db) {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   return std::unique_ptr<rocksdb::Iterator>(db->NewIterator(options));
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<LogDatabase>> LogDatabase::Open(const StorageOptions& options,
                                                                const std::string& data_directory,
                                                                const Membership& initial) {
-  std::unique_ptr<LogDatabase> log(new LogDatabase(data_directory, data_directory + "/log"));
+  std::unique_ptr<LogDatabase> log(
+      new LogDatabase(options, data_directory, data_directory + "/log"));
   absl::Status status = log->OpenDatabase(options);
   if (status.ok()) status = log->CreateOrCheck(initial);
   if (!status.ok()) return status;
@@ -85,7 +80,7 @@ absl::Status LogDatabase::CreateOrCheck(const Membership& initial) {
     rocksdb::WriteOptions durable;
     durable.sync = true;
     const rocksdb::Status put =
-        db_->Put(durable, kLogBaseKey, EncodeBase(LogBase{.membership = initial}));
+        db_->Put(durable, kLogBaseKey, SealLogBase(LogBase{.membership = initial}));
     if (!put.ok()) return FromRocksStatus(put, "cannot write to " + directory_);
     const absl::Status created = AcknowledgedMark::Create(mark_path);
     if (!created.ok()) return created;
@@ -98,57 +93,6 @@ absl::Status LogDatabase::CreateOrCheck(const Membership& initial) {
 
 absl::Status LogDatabase::Damaged(const std::string& what) const {
   return DamagedData("log " + directory_ + " " + what);
-}
-
-absl::StatusOr<LogBase> LogDatabase::ReadBase() const {
-  std::string value;
-  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), kLogBaseKey, &value);
-  if (status.IsNotFound()) return Damaged("has lost the record of where it begins");
-  if (!status.ok()) return FromRocksStatus(status, "cannot read the base of " + directory_);
-  const std::optional<std::string_view> payload = OpenRecord(value);
-  if (!payload.has_value()) return Damaged("has a damaged record of where it begins");
-  Decoder decoder(*payload);
-  LogBase base;
-  base.point = TakeLogPoint(&decoder);
-  if (!decoder.ok() || !DecodeMembership(decoder.rest(), &base.membership)) {
-    return Damaged("has a malformed record of where it begins");
-  }
-  return base;
-}
-
-absl::StatusOr<HardState> LogDatabase::ReadHardState(bool has_entries) const {
-  std::string value;
-  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), kHardStateKey, &value);
-  if (status.IsNotFound() && !has_entries) return HardState{};
-  if (status.IsNotFound()) {
-    return Damaged(
-        "has entries but no hard state (term and vote): starting again at term 0 could "
-        "elect two leaders");
-  }
-  if (!status.ok()) return FromRocksStatus(status, "cannot read the hard state of " + directory_);
-  const std::optional<std::string_view> payload = OpenRecord(value);
-  if (!payload.has_value()) {
-    return Damaged(
-        "has a damaged hard state (term and vote): starting without it could elect two "
-        "leaders");
-  }
-  Decoder decoder(*payload);
-  HardState state;
-  state.term = Term(decoder.Fixed64());
-  state.vote = NodeId(decoder.Fixed64());
-  state.commit = Index(decoder.Fixed64());
-  if (!decoder.ok() || !decoder.empty()) return Damaged("has a malformed hard state");
-  return state;
-}
-
-absl::StatusOr<Index> LogDatabase::SeekLast() const {
-  const std::unique_ptr<rocksdb::Iterator> it = NewLogIterator(db_.get());
-  it->SeekForPrev(EntryKey(Index(~uint64_t{0})));
-  if (!it->status().ok()) {
-    return FromRocksStatus(it->status(), "cannot find the end of " + directory_);
-  }
-  if (!it->Valid() || !IsEntryKey(View(it->key()))) return Index(0);
-  return IndexOfEntryKey(View(it->key()));
 }
 
 absl::StatusOr<EntryPtr> LogDatabase::ReadEntry(Index index) const {
@@ -172,6 +116,17 @@ LogBase LogDatabase::base() const {
   return base_;
 }
 
+absl::StatusOr<LogBase> LogDatabase::BaseAt(Index index) const {
+  const absl::StatusOr<LogPoint> point = PointAt(index);
+  if (!point.ok()) return point.status();
+  MutexLock lock(&mu_);
+  LogBase base{*point, base_.membership};
+  for (const MembershipAt& change : memberships_) {
+    if (change.index <= index) base.membership = change.membership;
+  }
+  return base;
+}
+
 absl::StatusOr<std::vector<EntryPtr>> LogDatabase::Read(Index first, size_t bytes_max) const {
   const std::unique_ptr<rocksdb::Iterator> it = NewLogIterator(db_.get());
   std::vector<EntryPtr> entries;
@@ -180,7 +135,7 @@ absl::StatusOr<std::vector<EntryPtr>> LogDatabase::Read(Index first, size_t byte
   for (it->Seek(EntryKey(first)); it->Valid() && IsEntryKey(View(it->key())); it->Next()) {
     const rocksdb::Slice value = it->value();
     if (entries.size() >= kReadEntriesMin && bytes + value.size() > bytes_max) break;
-    if (IndexOfEntryKey(View(it->key())) != next) {
+    if (IndexOfKey(View(it->key())) != next) {
       return Damaged(fmt::format("has lost entry {}", next.value()));
     }
     absl::StatusOr<EntryPtr> entry = Entry::Parse(value.ToString());
@@ -202,99 +157,25 @@ absl::StatusOr<std::vector<EntryPtr>> LogDatabase::Read(Index first, size_t byte
   return entries;
 }
 
-absl::Status LogDatabase::LoadTail(LogRecovery* recovery, Index last) const {
-  recovery->last = recovery->tail_base;
-  while (recovery->last.at.index < last) {
-    constexpr size_t kChunkBytes = 16 << 20;
-    absl::StatusOr<std::vector<EntryPtr>> chunk = Read(recovery->last.at.index.Next(), kChunkBytes);
-    if (!chunk.ok()) return chunk.status();
-    if (!chunk->front()->Follows(recovery->last)) {
-      return Damaged(fmt::format("is damaged at entry {}: it does not follow the one before it",
-                                 chunk->front()->index().value()));
-    }
-    recovery->last = chunk->back()->point();
-    std::move(chunk->begin(), chunk->end(), std::back_inserter(recovery->tail));
-  }
-  return absl::OkStatus();
-}
-
-// The mark is lowered before a truncation, so the entry that it names is still there, if the log
-// reaches that far.
-absl::Status LogDatabase::CheckMark(const LogRecovery& recovery) const {
-  const AcknowledgedMark::Value& mark = mark_->value();
-  if (mark.at.index > recovery.last.at.index || mark.at.index < recovery.base.point.at.index) {
-    return absl::OkStatus();
-  }
-  const absl::StatusOr<LogPoint> point = PointAt(mark.at.index);
-  if (!point.ok()) return point.status();
-  if (point->at == mark.at && point->chain == mark.chain) return absl::OkStatus();
-  // While the log was damaged, and the mark above its end, the leader of a later term replaced the
-  // entry; then the node died before the mark had followed for good.
-  if (point->at.term > mark.at.term) return absl::OkStatus();
-  return Damaged(fmt::format("holds another entry {} than the one that this node has acknowledged",
-                             mark.at.index.value()));
-}
-
-absl::StatusOr<LogRecovery> LogDatabase::Recover() {
-  LogRecovery recovery;
-  absl::StatusOr<LogBase> base = ReadBase();
-  if (!base.ok()) return base.status();
-  recovery.base = *base;
-  {
-    MutexLock lock(&mu_);
-    base_ = *base;
-  }
-  const Index base_index = base->point.at.index;
-  const absl::StatusOr<Index> found = SeekLast();
-  if (!found.ok()) return found.status();
-  const Index last = std::max(*found, base_index);
-  absl::StatusOr<HardState> hard_state = ReadHardState(last > Index(0));
-  if (!hard_state.ok()) return hard_state.status();
-  // A cut write-ahead log may have lost a vote, too.
-  const AcknowledgedMark::Value& mark = mark_->value();
-  if (mark.term > hard_state->term) {
-    hard_state->term = mark.term;
-    hard_state->vote = mark.vote;
-  } else if (mark.term == hard_state->term && hard_state->vote == NodeId(0)) {
-    hard_state->vote = mark.vote;
-  }
-  recovery.hard_state = *hard_state;
-  recovery.acknowledged = mark.at.index;
-
-  const Index tail_base = std::clamp(hard_state->commit, base_index, last);
-  if (last > base_index) {
-    // The first retained entry must be there as well, though it may not be part of the tail.
-    const absl::StatusOr<EntryPtr> first = ReadEntry(base_index.Next());
-    if (!first.ok()) return first.status();
-    if (!(*first)->Follows(base->point)) {
-      return Damaged(fmt::format("is damaged at entry {}: it does not follow the log's base",
-                                 base_index.Next().value()));
-    }
-  }
-  const absl::StatusOr<LogPoint> tail_point = PointAt(tail_base);
-  if (!tail_point.ok()) return tail_point.status();
-  recovery.tail_base = *tail_point;
-  absl::Status status = LoadTail(&recovery, last);
-  if (status.ok()) status = CheckMark(recovery);
-  if (!status.ok()) return status;
-
-  trim_->SetFirst(base_index.Next());
-  last_ = recovery.last;
-  hard_state_ = recovery.hard_state;
-  return recovery;
-}
-
 absl::Status LogDatabase::Write(const std::vector<LogWrite>& writes, const LogBase* base) {
   batch_.Clear();
   for (const LogWrite& write : writes) {
-    if (write.truncate_from.has_value()) {
+    absl::Status status;
+    if (write.reset.has_value()) {
+      SKEIN_CHECK(&write == &writes.front() && !write.truncate_from.has_value());
+      base = &*write.reset;
+      status = Reset(*base, write.entries.size());
+    } else if (write.truncate_from.has_value()) {
       SKEIN_CHECK(&write == &writes.front());
-      const absl::Status status = Truncate(*write.truncate_from, write.entries.size());
-      if (!status.ok()) return status;
+      status = Truncate(*write.truncate_from, write.entries.size());
     }
-    Append(write);
+    if (status.ok()) status = Append(write);
+    if (!status.ok()) return status;
   }
-  if (base != nullptr) batch_.Put(kLogBaseKey, EncodeBase(*base));
+  if (base != nullptr) {
+    batch_.Put(kLogBaseKey, SealLogBase(*base));
+    DropMemberships([base](Index index) { return index <= base->point.at.index; });
+  }
   rocksdb::WriteOptions durable;
   durable.sync = true;
   const rocksdb::Status written = db_->Write(durable, &batch_);
@@ -307,6 +188,34 @@ absl::Status LogDatabase::Write(const std::vector<LogWrite>& writes, const LogBa
   return RaiseMark();
 }
 
+absl::Status LogDatabase::Reset(const LogBase& base, size_t appended) {
+  const LogPoint old_base = this->base().point;
+  const Index begin = base.point.at.index;
+  const Index last = last_.at.index;
+  SKEIN_CHECK(begin >= old_base.at.index);
+  // What is known to be committed is part of what the base stands for.
+  const Index committed = std::clamp(hard_state_.commit, old_base.at.index, last);
+  const absl::Status exported = ExportDivergent(committed.Next());
+  if (!exported.ok()) return exported;
+  AcknowledgedMark::Value mark = mark_->value();
+  // A mark above the log is a debt of a damaged log, and stays. Any other one goes back to where
+  // the old log and the new agree, since a crash may leave either.
+  if (mark.at.index > begin && mark.at.index <= last) {
+    mark.at = old_base.at;
+    mark.chain = old_base.chain;
+    const absl::Status lowered = mark_->Lower(mark);
+    if (!lowered.ok()) return lowered;
+  }
+  for (Index index = begin + appended + 1; index <= last; index = index.Next()) {
+    batch_.Delete(EntryKey(index));
+  }
+  DropMemberships([](Index) { return true; });
+  // A log that begins amid the history is not new, so it must have one.
+  batch_.Put(kHardStateKey, EncodeHardState(hard_state_));
+  last_ = base.point;
+  return absl::OkStatus();
+}
+
 absl::Status LogDatabase::Truncate(Index from, size_t replaced) {
   SKEIN_CHECK(from > base().point.at.index);
   const Index last = last_.at.index;
@@ -314,6 +223,8 @@ absl::Status LogDatabase::Truncate(Index from, size_t replaced) {
   if (from > last) return absl::OkStatus();
   const absl::StatusOr<LogPoint> left = PointAt(from.Previous());
   if (!left.ok()) return left.status();
+  const absl::Status exported = ExportDivergent(from);
+  if (!exported.ok()) return exported;
   AcknowledgedMark::Value mark = mark_->value();
   // A mark above the log is a debt of a damaged log, and stays.
   if (mark.at.index >= from && mark.at.index <= last) {
@@ -326,20 +237,66 @@ absl::Status LogDatabase::Truncate(Index from, size_t replaced) {
   for (Index index = from + replaced; index <= last; index = index.Next()) {
     batch_.Delete(EntryKey(index));
   }
+  DropMemberships([from](Index index) { return index >= from; });
   last_ = *left;
   return absl::OkStatus();
 }
 
-void LogDatabase::Append(const LogWrite& write) {
+// Writes down the entries from `from` to the end of the log, if there are commands among them.
+absl::Status LogDatabase::ExportDivergent(Index from) {
+  const auto read = [this](Index first) { return Read(first, kExportBytes); };
+  const auto has_commands = [](const EntryPtr& entry) {
+    return entry->type() == EntryType::kCommands;
+  };
+  bool found = false;
+  for (Index next = from; next <= last_.at.index && !found;) {
+    const absl::StatusOr<std::vector<EntryPtr>> entries = read(next);
+    if (!entries.ok()) return entries.status();
+    found = std::ranges::any_of(*entries, has_commands);
+    next = entries->back()->index().Next();
+  }
+  if (!found) return absl::OkStatus();
+  const absl::StatusOr<LogPoint> after = PointAt(from.Previous());
+  if (!after.ok()) return after.status();
+  return divergent_.Write(*after, last_, read);
+}
+
+absl::Status LogDatabase::Append(const LogWrite& write) {
   for (const EntryPtr& entry : write.entries) {
     SKEIN_CHECK(entry->Follows(last_));
     batch_.Put(EntryKey(entry->index()), entry->frame());
+    if (entry->type() == EntryType::kMembership) {
+      const absl::Status recorded = AppendMembership(*entry);
+      if (!recorded.ok()) return recorded;
+    }
     last_ = entry->point();
   }
   if (write.hard_state.has_value()) {
     hard_state_ = *write.hard_state;
     batch_.Put(kHardStateKey, EncodeHardState(hard_state_));
   }
+  return absl::OkStatus();
+}
+
+absl::Status LogDatabase::AppendMembership(const Entry& entry) {
+  MembershipAt change{.index = entry.index()};
+  if (!DecodeMembership(entry.payload(), &change.membership)) {
+    return Damaged(
+        fmt::format("was given entry {}, whose membership is malformed", entry.index().value()));
+  }
+  batch_.Put(MembershipKey(entry.index()), SealRecord(entry.payload()));
+  MutexLock lock(&mu_);
+  memberships_.push_back(std::move(change));
+  return absl::OkStatus();
+}
+
+void LogDatabase::DropMemberships(const std::function<bool(Index)>& unwanted) {
+  MutexLock lock(&mu_);
+  std::erase_if(memberships_, [this, &unwanted](const MembershipAt& change) {
+    if (!unwanted(change.index)) return false;
+    batch_.Delete(MembershipKey(change.index));
+    return true;
+  });
 }
 
 // While the log is shorter than the mark (it was damaged), the mark remembers what is owed.

@@ -10,8 +10,21 @@ namespace skein {
 
 inline constexpr char kLogBaseKey[] = "B";
 inline constexpr char kHardStateKey[] = "H";
+inline constexpr char kMembershipPrefix = 'c';
 inline constexpr char kEntryPrefix = 'e';
-inline constexpr size_t kEntryKeyBytes = 9;
+// Of an entry or a membership: prefix 1, index 8.
+inline constexpr size_t kIndexedKeyBytes = 9;
+
+// Of the membership that the entry at `index` has put in force. Sorts like the index.
+inline std::string MembershipKey(Index index) {
+  std::string key(1, kMembershipPrefix);
+  PutBigEndian64(&key, index.value());
+  return key;
+}
+
+inline bool IsMembershipKey(std::string_view key) {
+  return key.size() == kIndexedKeyBytes && key[0] == kMembershipPrefix;
+}
 
 // Sorts like the index.
 inline std::string EntryKey(Index index) {
@@ -21,11 +34,10 @@ inline std::string EntryKey(Index index) {
 }
 
 inline bool IsEntryKey(std::string_view key) {
-  return key.size() == kEntryKeyBytes && key[0] == kEntryPrefix;
+  return key.size() == kIndexedKeyBytes && key[0] == kEntryPrefix;
 }
 
-inline Index IndexOfEntryKey(std::string_view key) {
-  return Index(DecodeBigEndian64(key.data() + 1));
-}
+// Of an entry's or a membership's key.
+inline Index IndexOfKey(std::string_view key) { return Index(DecodeBigEndian64(key.data() + 1)); }
 
 }  // namespace skein

@@ -90,7 +90,7 @@ rocksdb::Options LogDatabaseOptions(const StorageOptions& options,
 rocksdb::Options StateDatabaseOptions(const StorageOptions& options,
                                       std::shared_ptr<rocksdb::EventListener> listener) {
   rocksdb::Options out = CommonOptions(options);
-  out.listeners.push_back(std::move(listener));
+  if (listener != nullptr) out.listeners.push_back(std::move(listener));
   out.write_buffer_size = options.state_memtable_bytes;
   out.max_write_buffer_number = 4;
   // Spares most lookups of keys that are not in the memtable a walk through its skip list.

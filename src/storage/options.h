@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace rocksdb {
@@ -27,6 +28,12 @@ struct StorageOptions {
   size_t log_group_bytes_max = 4 << 20;
   // Entries that are applied by one RocksDB write, at most (one entry may be larger).
   size_t state_group_bytes_max = 1 << 20;
+  // Entries that were cut off from the log and are kept for the operator, at most (R29).
+  uint64_t divergent_bytes_max = uint64_t{1} << 30;
+  // A snapshot for another node that is older than this is not given to one that asks anew.
+  uint64_t snapshot_reuse_max_ms = 10 * 60 * 1000;
+  // What receiving a snapshot leaves free on the disk.
+  uint64_t snapshot_disk_reserve_bytes = 256 << 20;
   // How fast files that are no longer needed are given back to the file system, in bytes/s.
   size_t delete_bytes_per_second = 128 << 20;
   // The file system below both databases; null: the real one. Outlives them. For tests.
@@ -37,7 +44,7 @@ struct StorageOptions {
 rocksdb::Options LogDatabaseOptions(const StorageOptions& options,
                                     std::shared_ptr<rocksdb::CompactionFilterFactory> trim);
 
-// `listener` hears of flushes.
+// `listener`, if not null, hears of flushes.
 rocksdb::Options StateDatabaseOptions(const StorageOptions& options,
                                       std::shared_ptr<rocksdb::EventListener> listener);
 

@@ -9,6 +9,7 @@
 #include "common/checksum.h"
 #include "common/coding.h"
 #include "common/types.h"
+#include "replication/core/log_base.h"
 
 namespace skein {
 
@@ -46,6 +47,25 @@ inline LogPoint TakeLogPoint(Decoder* decoder) {
   point.chain = decoder->Fixed64();
   point.revision = Revision(decoder->Fixed64());
   return point;
+}
+
+// A whole record: point, then membership.
+inline std::string SealLogBase(const LogBase& base) {
+  std::string payload;
+  PutLogPoint(&payload, base.point);
+  payload += EncodeMembership(base.membership);
+  return SealRecord(payload);
+}
+
+// Nothing if the record is damaged.
+inline std::optional<LogBase> OpenLogBase(std::string_view record) {
+  const std::optional<std::string_view> payload = OpenRecord(record);
+  if (!payload.has_value()) return std::nullopt;
+  Decoder decoder(*payload);
+  LogBase base;
+  base.point = TakeLogPoint(&decoder);
+  if (!decoder.ok() || !DecodeMembership(decoder.rest(), &base.membership)) return std::nullopt;
+  return base;
 }
 
 }  // namespace skein

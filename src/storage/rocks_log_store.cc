@@ -8,9 +8,17 @@
 #include <variant>
 
 #include "common/check.h"
+#include "storage/file_util.h"
 #include "storage/log_database.h"
 
 namespace skein {
+namespace {
+
+bool Removes(const LogWrite& write) {
+  return write.reset.has_value() || write.truncate_from.has_value();
+}
+
+}  // namespace
 
 class RocksLogStore::Worker {
  public:
@@ -19,6 +27,8 @@ class RocksLogStore::Worker {
   ~Worker();
 
   absl::StatusOr<LogRecovery> Recover();
+  absl::StatusOr<LogPoint> PointAt(Index index) const { return log_->PointAt(index); }
+  absl::StatusOr<LogRecovery> ResetTo(const LogBase& base);
   void Start(EventSink* sink);
   void Write(LogWrite write);
   void Read(LogRead read);
@@ -101,6 +111,13 @@ absl::StatusOr<LogRecovery> RocksLogStore::Worker::Recover() {
   return recovery;
 }
 
+absl::StatusOr<LogRecovery> RocksLogStore::Worker::ResetTo(const LogBase& base) {
+  SKEIN_CHECK(sink_ == nullptr);
+  const absl::Status reset = log_->Write({LogWrite{.reset = base}}, nullptr);
+  if (!reset.ok()) return reset;
+  return Recover();
+}
+
 void RocksLogStore::Worker::Start(EventSink* sink) {
   SKEIN_CHECK(sink_ == nullptr);
   sink_ = sink;
@@ -132,12 +149,12 @@ void RocksLogStore::Worker::IssueRead(PendingRead read) {
   reader_work_.Signal();
 }
 
-// A truncation waits for the reads before it: they may want what it cuts.
+// What removes entries waits for the reads before it: they may want what it cuts.
 bool RocksLogStore::Worker::CanWrite() const {
   if (new_base_.has_value()) return true;
   if (writes_.empty()) return false;
   const PendingWrite& first = writes_.front();
-  return !first.write.truncate_from.has_value() || first.reads_before <= finished_reads_;
+  return !Removes(first.write) || first.reads_before <= finished_reads_;
 }
 
 RocksLogStore::Worker::Group RocksLogStore::Worker::TakeGroup() {
@@ -146,8 +163,7 @@ RocksLogStore::Worker::Group RocksLogStore::Worker::TakeGroup() {
   size_t bytes = 0;
   while (!writes_.empty() && bytes < group_bytes_max_) {
     PendingWrite& next = writes_.front();
-    if (next.write.truncate_from.has_value() &&
-        (!group.writes.empty() || next.reads_before > finished_reads_)) {
+    if (Removes(next.write) && (!group.writes.empty() || next.reads_before > finished_reads_)) {
       break;
     }
     bytes += TotalBytes(next.write.entries);
@@ -170,13 +186,11 @@ void RocksLogStore::Worker::RunWriter() {
         log_->Write(group.writes, group.base.has_value() ? &*group.base : nullptr);
     if (!status.ok()) return Fail(status);
     last_durable_ = log_->last_index().value();
+    const uint64_t first_index = log_->base().point.at.index.Next().value();
     {
       MutexLock lock(&mu_);
       finished_writes_ += group.writes.size();
-      if (group.base.has_value()) {
-        first_index_.store(group.base->point.at.index.Next().value(), std::memory_order_release);
-        IssueRead({DropFiles{}});
-      }
+      if (first_index_.exchange(first_index) != first_index) IssueRead({DropFiles{}});
       reader_work_.Signal();
     }
     if (!group.writes.empty()) Complete(Persisted{group.writes.back().id});
@@ -218,12 +232,12 @@ absl::Status RocksLogStore::Worker::Perform(const PendingRead& read) {
 // before the trim have been served by now.
 absl::Status RocksLogStore::Worker::PrepareTrim(Index index) {
   index = std::min(index, Index(last_durable_.load()));
-  if (index <= trimmed_) return absl::OkStatus();
-  const absl::StatusOr<LogPoint> point = log_->PointAt(index);
-  if (!point.ok()) return point.status();
+  if (index <= std::max(trimmed_, log_->base().point.at.index)) return absl::OkStatus();
+  absl::StatusOr<LogBase> base = log_->BaseAt(index);
+  if (!base.ok()) return base.status();
   trimmed_ = index;
   MutexLock lock(&mu_);
-  new_base_ = LogBase{*point, log_->base().membership};
+  new_base_ = *std::move(base);
   writer_work_.Signal();
   return absl::OkStatus();
 }
@@ -258,7 +272,17 @@ absl::StatusOr<std::unique_ptr<RocksLogStore>> RocksLogStore::Open(
       new RocksLogStore(std::make_unique<Worker>(options, std::move(*log))));
 }
 
+bool RocksLogStore::Exists(const std::string& data_directory) {
+  return FileExists(data_directory + "/acknowledged");
+}
+
 absl::StatusOr<LogRecovery> RocksLogStore::Recover() { return worker_->Recover(); }
+absl::StatusOr<LogPoint> RocksLogStore::PointAt(Index index) const {
+  return worker_->PointAt(index);
+}
+absl::StatusOr<LogRecovery> RocksLogStore::ResetTo(const LogBase& base) {
+  return worker_->ResetTo(base);
+}
 void RocksLogStore::Start(EventSink* sink) { worker_->Start(sink); }
 void RocksLogStore::Write(LogWrite write) { worker_->Write(std::move(write)); }
 void RocksLogStore::Read(LogRead read) { worker_->Read(read); }

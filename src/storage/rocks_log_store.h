@@ -26,6 +26,8 @@ class RocksLogStore final : public LogStore {
   static absl::StatusOr<std::unique_ptr<RocksLogStore>> Open(const StorageOptions& options,
                                                              const std::string& data_directory,
                                                              const Membership& initial);
+  // Whether the data directory has one, made completely.
+  static bool Exists(const std::string& data_directory);
   ~RocksLogStore() override;
 
   absl::StatusOr<LogRecovery> Recover() override;
@@ -34,6 +36,12 @@ class RocksLogStore final : public LogStore {
   void Read(LogRead read) override;
   void Trim(Index index) override;
   Index FirstIndex() const override;
+
+  // Between Recover and Start. The point of a retained entry, or of the base.
+  absl::StatusOr<LogPoint> PointAt(Index index) const;
+  // Between Recover and Start. Makes the log begin after `base`, durably, and empty; returns what
+  // it holds then. See LogWrite::reset.
+  absl::StatusOr<LogRecovery> ResetTo(const LogBase& base);
 
  private:
   class Worker;

@@ -6,6 +6,7 @@
 #include "common/check.h"
 #include "common/error.h"
 #include "fmt/format.h"
+#include "rocksdb/utilities/checkpoint.h"
 #include "storage/damage.h"
 #include "storage/file_util.h"
 #include "storage/record.h"
@@ -34,8 +35,8 @@ void FlushListener::OnFlushCompleted(rocksdb::DB* /*db*/, const rocksdb::FlushJo
 }
 
 absl::StatusOr<std::unique_ptr<KvStateMachine::Database>> KvStateMachine::Database::Open(
-    const StorageOptions& options, const std::string& data_directory) {
-  std::unique_ptr<Database> state(new Database(data_directory + "/state"));
+    const StorageOptions& options, const std::string& directory) {
+  std::unique_ptr<Database> state(new Database(directory));
   absl::Status status = MakeDirectory(state->directory_);
   if (!status.ok()) return status;
   // RocksDB would begin anew, and remove what it does not know.
@@ -50,46 +51,58 @@ absl::StatusOr<std::unique_ptr<KvStateMachine::Database>> KvStateMachine::Databa
                            state->RebuildHint());
   }
   state->db_.reset(db);
-  status = state->Recover();
-  if (!status.ok()) return status;
+  absl::StatusOr<StateHead> head = ReadStateHead(db, "state " + directory, state->RebuildHint());
+  if (!head.ok()) return head.status();
+  state->recovered_ = *head;
+  state->head_ = *std::move(head);
+  state->head_.installed.reset();  // never changes
+  MutexLock lock(&state->mu_);
+  state->membership_ = state->head_.membership;
   return state;
 }
 
-KvStateMachine::Database::~Database() = default;
+// A directory that cannot be moved away goes at the next start.
+KvStateMachine::Database::~Database() {
+  db_.reset();
+  if (trash_ != nullptr) trash_->Discard(directory_).IgnoreError();
+}
 
-absl::Status KvStateMachine::Database::Recover() {
-  std::string value;
-  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), kMetaKey, &value);
-  if (status.IsNotFound()) {
-    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(rocksdb::ReadOptions()));
-    it->SeekToFirst();
-    if (!it->status().ok()) return ReadFailure(it->status());
-    if (!it->Valid()) return absl::OkStatus();
-    return Damaged("holds data but not its applied position");
+// A state that holds something keeps it at once, so that its snapshots have it, too.
+absl::Status KvStateMachine::Database::AdoptMembership(const Membership& membership) {
+  if (!head_.membership.members.empty()) return absl::OkStatus();
+  head_.membership = membership;
+  {
+    MutexLock lock(&mu_);
+    membership_ = membership;
   }
-  if (!status.ok()) return ReadFailure(status);
-  const std::optional<std::string_view> payload = OpenRecord(value);
-  if (!payload.has_value()) {
-    return Damaged("has a damaged applied position");
-  }
-  Decoder decoder(*payload);
-  recovered_ = TakeLogPoint(&decoder);
-  cluster_time_ms_ = decoder.Fixed64();
-  if (!decoder.ok() || !decoder.empty()) {
-    return Damaged("has a malformed applied position");
-  }
-  last_ = recovered_;
-  applied_index_ = last_.at.index.value();
-  applied_revision_ = last_.revision.value();
-  return absl::OkStatus();
+  if (head_.applied.at.index == Index(0)) return absl::OkStatus();
+  rocksdb::WriteOptions no_log;
+  no_log.disableWAL = true;
+  return FromRocksStatus(db_->Put(no_log, kMetaKey, EncodeStateMeta(head_)),
+                         "cannot write to the state " + directory_, RebuildHint());
+}
+
+Membership KvStateMachine::Database::membership() const {
+  MutexLock lock(&mu_);
+  return membership_;
+}
+
+// The log of the state is off, so what is in memory must be written first.
+absl::Status KvStateMachine::Database::Checkpoint(const std::string& directory) const {
+  constexpr uint64_t kAlwaysFlush = 0;
+  rocksdb::Checkpoint* made = nullptr;
+  rocksdb::Status status = rocksdb::Checkpoint::Create(db_.get(), &made);
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  if (status.ok()) status = checkpoint->CreateCheckpoint(directory, kAlwaysFlush);
+  return FromRocksStatus(status, "cannot make a copy of the state " + directory_, RebuildHint());
 }
 
 void KvStateMachine::Database::SetDurableCallback(std::function<void(Index)> callback) {
   flushes_->SetCallback(std::move(callback));
 }
 
-// Appends the entry's commands to commands_.
-absl::Status KvStateMachine::Database::Decode(const Entry& entry) {
+// Appends the entry's commands to commands_; takes a membership into `head`.
+absl::Status KvStateMachine::Database::Decode(const Entry& entry, StateHead* head) {
   const size_t before = commands_.size();
   Decoder decoder(entry.payload());
   bool valid = true;
@@ -99,46 +112,48 @@ absl::Status KvStateMachine::Database::Decode(const Entry& entry) {
     if (!valid) break;
     commands_.push_back({command, entry.first_revision() + (commands_.size() - before)});
   }
+  if (entry.type() == EntryType::kMembership) {
+    valid = DecodeMembership(entry.payload(), &head->membership);
+  }
+  head->applied = entry.point();
+  head->cluster_time_ms = std::max(head->cluster_time_ms, entry.cluster_time_ms());
   if (valid && commands_.size() - before == entry.command_count()) return absl::OkStatus();
-  return DamagedData(fmt::format(
-      "entry {} holds a malformed batch of commands, it cannot be applied", entry.index().value()));
+  return DamagedData(
+      fmt::format("entry {} holds a malformed {}, it cannot be applied", entry.index().value(),
+                  entry.type() == EntryType::kMembership ? "membership" : "batch of commands"));
 }
 
 absl::StatusOr<Applied> KvStateMachine::Database::Apply(const std::vector<EntryPtr>& entries) {
   SKEIN_CHECK(!entries.empty());
   commands_.clear();
-  LogPoint point = last_;
-  uint64_t cluster_time_ms = cluster_time_ms_;
+  StateHead head = head_;
   for (const EntryPtr& entry : entries) {
-    if (!entry->Follows(point)) {
+    if (!entry->Follows(head.applied)) {
       return DamagedData(fmt::format("entry {} does not follow the applied entry {} of {}",
-                                     entry->index().value(), point.at.index.value(), directory_));
+                                     entry->index().value(), head.applied.at.index.value(),
+                                     directory_));
     }
-    const absl::Status decoded = Decode(*entry);
+    const absl::Status decoded = Decode(*entry, &head);
     if (!decoded.ok()) return decoded;
-    point = entry->point();
-    cluster_time_ms = std::max(cluster_time_ms, entry->cluster_time_ms());
   }
-  Applied applied{.index = point.at.index, .revision = point.revision};
+  Applied applied{.index = head.applied.at.index, .revision = head.applied.revision};
   absl::Status status = FindOutcomes(&applied.outcomes);
   if (status.ok()) status = BuildBatch();
   if (!status.ok()) return status;
-  std::string meta;
-  PutLogPoint(&meta, point);
-  PutFixed64(&meta, cluster_time_ms);
   // Last in the batch: the flush that holds it holds the whole batch.
-  batch_.Put(kMetaKey, SealRecord(meta));
+  batch_.Put(kMetaKey, EncodeStateMeta(head));
   rocksdb::WriteOptions no_log;
   no_log.disableWAL = true;
   const rocksdb::Status written = db_->Write(no_log, &batch_);
   if (!written.ok()) {
     return FromRocksStatus(written, "cannot write to the state " + directory_, RebuildHint());
   }
-  flushes_->Record(db_->GetLatestSequenceNumber(), point.at.index);
-  last_ = point;
-  cluster_time_ms_ = cluster_time_ms;
-  applied_index_.store(point.at.index.value(), std::memory_order_release);
-  applied_revision_.store(point.revision.value(), std::memory_order_release);
+  flushes_->Record(db_->GetLatestSequenceNumber(), applied.index);
+  if (head.membership != head_.membership) {
+    MutexLock lock(&mu_);
+    membership_ = head.membership;
+  }
+  head_ = std::move(head);
   return applied;
 }
 
@@ -222,6 +237,37 @@ absl::Status KvStateMachine::Database::Noticed(absl::Status status) const {
 absl::Status KvStateMachine::Database::Flush() {
   return FromRocksStatus(db_->Flush(rocksdb::FlushOptions()),
                          "cannot flush the state " + directory_);
+}
+
+KvStateMachine::CurrentDatabase::CurrentDatabase(std::shared_ptr<Database> database)
+    : database_(std::move(database)) {
+  const LogPoint& applied = database_->recovered().applied;
+  SetApplied(applied.at.index, applied.revision);
+}
+
+std::shared_ptr<KvStateMachine::Database> KvStateMachine::CurrentDatabase::Get() const {
+  MutexLock lock(&mu_);
+  return database_;
+}
+
+std::shared_ptr<KvStateMachine::Database> KvStateMachine::CurrentDatabase::Exchange(
+    std::shared_ptr<Database> database) {
+  MutexLock lock(&mu_);
+  database->SetDamageListener(damage_listener_);
+  database_.swap(database);
+  return database;
+}
+
+void KvStateMachine::CurrentDatabase::SetDamageListener(
+    std::function<void(const absl::Status&)> listener) {
+  MutexLock lock(&mu_);
+  database_->SetDamageListener(listener);
+  damage_listener_ = std::move(listener);
+}
+
+void KvStateMachine::CurrentDatabase::SetApplied(Index index, Revision revision) {
+  applied_index_.store(index.value(), std::memory_order_release);
+  applied_revision_.store(revision.value(), std::memory_order_release);
 }
 
 }  // namespace skein

@@ -1,5 +1,5 @@
 // The state of one node in RocksDB, without threads of its own: one thread writes groups of
-// entries, any number read.
+// entries, any number read. An install brings another one; see CurrentDatabase.
 //
 // Invariants:
 //  1. Data and applied position change in the same RocksDB write (R5).
@@ -23,6 +23,8 @@
 #include "rocksdb/listener.h"
 #include "rocksdb/write_batch.h"
 #include "storage/kv_state_machine.h"
+#include "storage/state_head.h"
+#include "storage/trash.h"
 
 namespace skein {
 
@@ -45,18 +47,28 @@ class FlushListener final : public rocksdb::EventListener {
 class KvStateMachine::Database {
  public:
   static absl::StatusOr<std::unique_ptr<Database>> Open(const StorageOptions& options,
-                                                        const std::string& data_directory);
+                                                        const std::string& directory);
+  // Removes the directory if it was told to.
   ~Database();
 
-  const LogPoint& recovered() const { return recovered_; }
-  Index applied_index() const { return Index(applied_index_.load(std::memory_order_acquire)); }
-  Revision applied_revision() const {
-    return Revision(applied_revision_.load(std::memory_order_acquire));
-  }
+  // What it held when it was opened.
+  const StateHead& recovered() const { return recovered_; }
+
+  // Before the first Apply. See KvStateMachine.
+  absl::Status AdoptMembership(const Membership& membership);
 
   // One thread only. kDataLoss, and no effect, if the entries do not continue the state or hold a
   // malformed batch.
   absl::StatusOr<Applied> Apply(const std::vector<EntryPtr>& entries);
+
+  // Any thread. As of the last entry that was applied.
+  Membership membership() const;
+
+  // Any thread. A sound copy of everything that is applied, made of hard links, in a new directory.
+  absl::Status Checkpoint(const std::string& directory) const;
+
+  // The directory goes when the last reader is gone.
+  void DiscardWhenClosed(std::shared_ptr<Trash> trash) { trash_ = std::move(trash); }
 
   void SetDurableCallback(std::function<void(Index)> callback);
   // Before any reader comes.
@@ -81,8 +93,7 @@ class KvStateMachine::Database {
 
   explicit Database(std::string directory) : directory_(std::move(directory)) {}
 
-  absl::Status Recover();
-  absl::Status Decode(const Entry& entry);
+  absl::Status Decode(const Entry& entry, StateHead* head);
   absl::Status FindOutcomes(std::vector<CommandOutcome>* outcomes);
   absl::Status BuildBatch();
   absl::StatusOr<bool> Exists(std::string_view key) const;
@@ -96,17 +107,47 @@ class KvStateMachine::Database {
   const std::string directory_;
   const std::shared_ptr<FlushListener> flushes_ = std::make_shared<FlushListener>();
   std::unique_ptr<rocksdb::DB> db_;
-  LogPoint recovered_;
+  StateHead recovered_;
   std::function<void(const absl::Status&)> damage_listener_;
   mutable std::atomic<bool> damage_noticed_{false};
+  std::shared_ptr<Trash> trash_;  // null: the directory stays
 
   // Owned by the applying thread.
-  LogPoint last_;
-  uint64_t cluster_time_ms_ = 0;
+  StateHead head_;
   rocksdb::WriteBatch batch_;
   std::vector<GroupCommand> commands_;
   std::string key_, value_;  // scratch
 
+  mutable Mutex mu_;
+  Membership membership_ ABSL_GUARDED_BY(mu_);  // that of head_, for other threads
+};
+
+// The database in use: an install puts another one in its place. Thread-safe.
+//
+// Invariants:
+//  1. A database that was got stays open and whole until the last pointer to it is gone.
+//  2. The applied position never goes back, and a database that is got afterwards has it.
+class KvStateMachine::CurrentDatabase {
+ public:
+  explicit CurrentDatabase(std::shared_ptr<Database> database);
+
+  std::shared_ptr<Database> Get() const;
+  // Returns the one before.
+  std::shared_ptr<Database> Exchange(std::shared_ptr<Database> database);
+  // Of this database, and of those that come.
+  void SetDamageListener(std::function<void(const absl::Status&)> listener);
+
+  // Set by the applying thread, when reads see it.
+  void SetApplied(Index index, Revision revision);
+  Index applied_index() const { return Index(applied_index_.load(std::memory_order_acquire)); }
+  Revision applied_revision() const {
+    return Revision(applied_revision_.load(std::memory_order_acquire));
+  }
+
+ private:
+  mutable Mutex mu_;
+  std::shared_ptr<Database> database_ ABSL_GUARDED_BY(mu_);
+  std::function<void(const absl::Status&)> damage_listener_ ABSL_GUARDED_BY(mu_);
   std::atomic<uint64_t> applied_index_{0};
   std::atomic<uint64_t> applied_revision_{0};
 };

@@ -12,6 +12,8 @@ namespace skein {
 inline constexpr char kDataPrefix = 'd';
 inline constexpr char kDataPrefixEnd = 'e';
 inline constexpr char kMetaKey[] = "m";
+// Differs between nodes whose state is the same.
+inline constexpr char kInstalledKey[] = "s";
 // flags 1, version 8
 inline constexpr size_t kValueHeaderBytes = 9;
 

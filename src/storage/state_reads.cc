@@ -145,6 +145,7 @@ absl::StatusOr<uint64_t> KvStateMachine::Database::Digest() const {
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const std::string_view key = View(it->key());
     std::string_view value = View(it->value());
+    if (key == kInstalledKey) continue;
     if (key == kMetaKey) {
       const std::optional<std::string_view> payload = OpenRecord(value);
       if (!payload.has_value()) return Damaged("has a damaged applied position");

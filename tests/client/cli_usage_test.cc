@@ -55,6 +55,22 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
                                 "bench put --clients 1 --connections 2",
                                 "scan p --start a",
                                 "completion cmd",
+                                "member",
+                                "member swim",
+                                "member add n4",
+                                "member add n4 nowhere",
+                                "member add 'n 4' 127.0.0.1:9",
+                                "member add n4 127.0.0.1:9 --wait-timeout 3",
+                                "member add n4 127.0.0.1:9 --wait --wait-timeout soon",
+                                "member remove",
+                                "member remove n2 --force",
+                                "member move n2",
+                                "member move n2 127.0.0.1:0",
+                                "member replace n2 n5",
+                                "member replace n2 n2 127.0.0.1:9",
+                                "member wait",
+                                "member wait n2 --wait-timeout soon",
+                                "transfer n1 n2",
                                 "--timeout 0 get k"}) {
     const Ended run = Skein(arguments);
     EXPECT_EQ(run.code, 2) << arguments << "\n" << run.output;
@@ -67,8 +83,27 @@ TEST(CliUsageTest, AnUnknownCommandIsNamed) {
 }
 
 TEST(CliUsageTest, HelpHasAnExampleForEveryCommand) {
-  for (const char* command : {"", "put", "get", "del", "scan", "status", "lag", "bench",
-                              "bench put", "bench get", "bench mixed", "completion"}) {
+  for (const char* command : {"",
+                              "put",
+                              "get",
+                              "del",
+                              "scan",
+                              "status",
+                              "lag",
+                              "bench",
+                              "bench put",
+                              "bench get",
+                              "bench mixed",
+                              "completion",
+                              "member",
+                              "member list",
+                              "member add",
+                              "member promote",
+                              "member remove",
+                              "member move",
+                              "member replace",
+                              "member wait",
+                              "transfer"}) {
     const Ended run = Skein(std::string(command) + " --help");
     EXPECT_EQ(run.code, 0) << command;
     EXPECT_NE(run.output.find("Example"), std::string::npos) << command;
@@ -77,7 +112,9 @@ TEST(CliUsageTest, HelpHasAnExampleForEveryCommand) {
 
 TEST(CliUsageTest, AnUnreachableClusterEndsWithOneAndNamesTheEndpoint) {
   for (const char* command :
-       {"put k v", "get k", "del k", "scan", "status", "lag", "bench put --duration 1"}) {
+       {"put k v", "get k", "del k", "scan", "status", "lag", "bench put --duration 1",
+        "member list", "member add n4 127.0.0.1:9", "member promote n4", "member remove n4",
+        "member move n4 127.0.0.1:9", "member replace n2 n5 127.0.0.1:9", "transfer"}) {
     const Ended run = Skein(std::string("--endpoints 127.0.0.1:1 --timeout 2 ") + command);
     EXPECT_EQ(run.code, 1) << command << "\n" << run.output;
     EXPECT_NE(run.output.find("127.0.0.1:1"), std::string::npos) << command << "\n" << run.output;
@@ -88,11 +125,26 @@ TEST(CliUsageTest, CompletionScriptsAreComplete) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const Ended run = Skein(std::string("completion ") + shell);
     EXPECT_EQ(run.code, 0);
-    for (const char* word : {"put", "scan", "bench", "endpoints", "consistency"}) {
+    for (const char* word : {"put", "scan", "bench", "endpoints", "consistency", "promote",
+                             "promote-when-caught-up", "transfer"}) {
       EXPECT_NE(run.output.find(word), std::string::npos) << shell << " " << word;
     }
   }
   EXPECT_EQ(Skein("completion bash | bash -n").code, 0);
+}
+
+// What bash offers after the words, the last of which is being typed.
+std::string Offered(const std::string& words) {
+  return Skein("completion bash | bash -c 'source /dev/stdin; COMP_WORDS=(skein " + words +
+               "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _skein; echo \"${COMPREPLY[*]}\"'; true")
+      .output;
+}
+
+TEST(CliUsageTest, CompletionKnowsCommandsWithinCommands) {
+  EXPECT_EQ(Offered("me"), "member\n");
+  EXPECT_EQ(Offered("member re"), "remove replace\n");
+  EXPECT_EQ(Offered("--timeout 3 member add n4 --w"), "--wait --wait-timeout\n");
+  EXPECT_EQ(Offered("bench put --pre"), "--preload\n");
 }
 
 }  // namespace

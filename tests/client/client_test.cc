@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "common/mutex.h"
+#include "tests/client/fake_cluster.h"
 #include "tests/client/fake_node.h"
 
 namespace skein {
@@ -193,6 +194,22 @@ TEST_F(ClientTest, ABrokenStreamMakesTheOutcomeUnknownAndIsNotRetried) {
   EXPECT_TRUE(detail.maybe_applied);
   EXPECT_FALSE(detail.hint.empty());
   EXPECT_EQ(node(2).requests() + node(3).requests(), before);
+}
+
+// A node that stops says that it has answered whatever it took.
+TEST_F(ClientTest, AWriteThatAStoppingNodeDidNotTakeIsSentToTheNextLeader) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "1").ok());
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::SHUTTING_DOWN);
+  node(1).SetStreamEnd(NodeError(grpc::StatusCode::UNAVAILABLE, "n1 is stopping", detail));
+  node(1).SetScript([this](const v1::Request& request, v1::Response*) {
+    if (request.has_put()) Elect(2, 2);
+    return FakeNode::Act::kBreakStream;
+  });
+  const auto put = client->Put("k", "2");
+  EXPECT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(node(2).requests(), 1);
 }
 
 TEST_F(ClientTest, AWriteThatWasNeverSentIsRetriedElsewhere) {

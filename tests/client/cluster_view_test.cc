@@ -9,7 +9,7 @@ TEST(ClusterViewTest, OneEndpointLearnsTheOthers) {
   ClusterView view({"a:1"});
   view.Observe(0, {.node_id = "n2", .leader_id = "n1", .term = Term(3)});
   EXPECT_EQ(view.Leader(), std::nullopt) << "no address of n1 is known yet";
-  view.ObserveMembers({{"n1", "a:0"}, {"n2", "a:1"}, {"n3", "a:2"}});
+  view.ObserveMembers({{{"n1", "a:0"}, {"n2", "a:1"}, {"n3", "a:2"}}});
   ASSERT_EQ(view.size(), 3u);
   ASSERT_TRUE(view.Leader().has_value());
   EXPECT_EQ(view.node(*view.Leader()).address, "a:0");
@@ -19,7 +19,7 @@ TEST(ClusterViewTest, OneEndpointLearnsTheOthers) {
 TEST(ClusterViewTest, WithoutDiscoveryNoNodeIsAdded) {
   ClusterView view({"a:1"}, /*discover=*/false);
   view.Observe(0, {.node_id = "n2", .leader_id = "n1", .term = Term(3)});
-  view.ObserveMembers({{"n1", "a:0"}, {"n2", "a:1"}});
+  view.ObserveMembers({{{"n1", "a:0"}, {"n2", "a:1"}}});
   EXPECT_EQ(view.ObserveLeaderHint("n1", "a:0", Term(3)), std::nullopt);
   EXPECT_EQ(view.size(), 1u);
   EXPECT_TRUE(view.Usable(0));
@@ -30,7 +30,7 @@ TEST(ClusterViewTest, WithoutDiscoveryANodeIsTriedOnlyWhereItWasNamed) {
   for (const bool discover : {true, false}) {
     ClusterView view({"a:1"}, discover);
     view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(3)});
-    view.ObserveMembers({{"n1", "inside:1"}});
+    view.ObserveMembers({{{"n1", "inside:1"}}});
     view.MarkDown(0);
     EXPECT_EQ(view.node(0).address, discover ? "inside:1" : "a:1");
     view.MarkDown(0);
@@ -89,7 +89,7 @@ TEST(ClusterViewTest, ARemovedNodeIsNotUsed) {
   ClusterView view({"a:1", "a:2"});
   view.Observe(0, {.node_id = "n1", .term = Term(1)});
   view.Observe(1, {.node_id = "n2", .term = Term(1)});
-  view.ObserveMembers({{"n1", "a:1"}});
+  view.ObserveMembers({{{"n1", "a:1"}}});
   EXPECT_TRUE(view.Usable(0));
   EXPECT_FALSE(view.Usable(1));
 }
@@ -97,12 +97,102 @@ TEST(ClusterViewTest, ARemovedNodeIsNotUsed) {
 TEST(ClusterViewTest, ADownNodeIsTriedAtItsOtherAddress) {
   ClusterView view({"outside:1"});
   view.Observe(0, {.node_id = "n1", .term = Term(1)});
-  view.ObserveMembers({{"n1", "inside:1"}});
+  view.ObserveMembers({{{"n1", "inside:1"}}});
   EXPECT_EQ(view.node(0).address, "outside:1") << "what works is kept";
   view.MarkDown(0);
   EXPECT_EQ(view.node(0).address, "inside:1");
   view.MarkDown(0);
   EXPECT_EQ(view.node(0).address, "outside:1");
+}
+
+// Three members with slots 0 to 2, of which the user has named n1.
+ClusterView OneNamed() {
+  ClusterView view({"a:1"});
+  view.Observe(0, {.node_id = "n1", .leader_id = "n1", .term = Term(1)});
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}, {"n3", "a:3"}}, Index(10)});
+  return view;
+}
+
+TEST(ClusterViewTest, ARemovedNodeIsForgottenUnlessTheUserHasNamedIt) {
+  ClusterView view = OneNamed();
+  view.ObserveMembers({{{"n3", "a:3"}, {"n4", "a:4"}}, Index(20)});
+  EXPECT_FALSE(view.Usable(0));
+  EXPECT_TRUE(view.Asked(0)) << "the address that the user has named";
+  EXPECT_FALSE(view.Usable(1));
+  EXPECT_FALSE(view.Asked(1));
+  EXPECT_TRUE(view.Usable(2));
+  ASSERT_EQ(view.size(), 4u);
+  EXPECT_EQ(view.node(3).id, "n4");
+  EXPECT_TRUE(view.Usable(3));
+}
+
+TEST(ClusterViewTest, ANodeThatComesBackIsUsedAgain) {
+  ClusterView view = OneNamed();
+  view.ObserveMembers({{{"n1", "a:1"}, {"n3", "a:3"}}, Index(20)});
+  EXPECT_FALSE(view.Usable(1));
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "b:2", false}, {"n3", "a:3"}}, Index(30)});
+  EXPECT_TRUE(view.Usable(1));
+  EXPECT_FALSE(view.node(1).voter);
+  EXPECT_EQ(view.size(), 3u);
+}
+
+TEST(ClusterViewTest, AnOldMemberListDoesNotBringBackTheRemoved) {
+  ClusterView view = OneNamed();
+  view.ObserveMembers({{{"n1", "a:1"}, {"n3", "a:3"}}, Index(20)});
+  // From n2 itself, which does not know yet.
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}, {"n3", "a:3"}}, Index(10)});
+  EXPECT_FALSE(view.Usable(1));
+  // It was added again.
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}, {"n3", "a:3"}}, Index(30)});
+  EXPECT_TRUE(view.Usable(1));
+}
+
+TEST(ClusterViewTest, AMovedNodeIsFollowedOnceItsOldAddressFails) {
+  ClusterView view = OneNamed();
+  view.Observe(1, {.node_id = "n2", .term = Term(1)});
+  view.ObserveMembers({{{"n1", "b:1"}, {"n2", "b:2"}, {"n3", "a:3"}}, Index(20)});
+  EXPECT_EQ(view.node(1).address, "a:2") << "what works is kept";
+  view.MarkDown(1);
+  EXPECT_EQ(view.node(1).address, "b:2");
+  view.MarkDown(1);
+  EXPECT_EQ(view.node(1).address, "b:2") << "nothing leads back to the old one";
+  view.MarkDown(0);
+  EXPECT_EQ(view.node(0).address, "b:1");
+  view.MarkDown(0);
+  EXPECT_EQ(view.node(0).address, "a:1") << "the user may know a way that the cluster does not";
+}
+
+TEST(ClusterViewTest, ANodeThatIsDownIsAtOnceTriedWhereItHasMoved) {
+  ClusterView view = OneNamed();
+  view.MarkDown(1);
+  EXPECT_EQ(view.node(1).address, "a:2");
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "b:2"}, {"n3", "a:3"}}, Index(20)});
+  EXPECT_EQ(view.node(1).address, "b:2");
+}
+
+TEST(ClusterViewTest, TheAddressOfARemovedNodeMayBelongToItsSuccessor) {
+  ClusterView view = OneNamed();
+  view.ObserveMembers({{{"n2", "a:2"}, {"n3", "a:3"}, {"n4", "a:1"}}, Index(20)});
+  ASSERT_EQ(view.size(), 4u);
+  EXPECT_TRUE(view.Usable(3));
+  // The user's own endpoint answers, and is n4 by now.
+  view.Observe(0, {.node_id = "n4", .leader_id = "n3", .term = Term(2)});
+  EXPECT_FALSE(view.Usable(0)) << "one node, one slot";
+  EXPECT_TRUE(view.Usable(3));
+  view.ObserveMembers({{{"n2", "a:2"}, {"n3", "a:3"}}, Index(30)});
+  EXPECT_TRUE(view.Asked(3)) << "the user's endpoint";
+}
+
+TEST(ClusterViewTest, AnOutsideAddressThatTheUserHasNamedIsNotReplacedByAnInsideOne) {
+  ClusterView view({"a:1", "outside:2"});
+  view.Observe(0, {.node_id = "n1", .term = Term(1)});
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "inside:2"}}, Index(10)});
+  ASSERT_EQ(view.size(), 3u);
+  view.MarkDown(2);
+  view.Observe(1, {.node_id = "n2", .term = Term(1)});
+  EXPECT_EQ(view.node(2).address, "outside:2");
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "inside:2"}}, Index(10)});
+  EXPECT_EQ(view.node(2).address, "outside:2");
 }
 
 TEST(ClusterViewTest, KnowsWhetherAnyoneClaimsAnotherLeader) {

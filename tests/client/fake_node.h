@@ -1,5 +1,5 @@
-// A node in this process that answers Pipeline, Scan and Status as a script says: what the client
-// library is tested against. Speaks real gRPC on a free port of the loopback.
+// A node in this process that answers as scripts say: what the client library and the command line
+// are tested against. Speaks real gRPC on a free port of the loopback.
 //
 // Thread-safe. A node that is stopped refuses connections; Start brings it back on the same port.
 #pragma once
@@ -27,6 +27,17 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   enum class Act { kAnswer, kSwallow, kBreakStream };
   // Fills in the response, whose id is set already.
   using Script = std::function<Act(const v1::Request&, v1::Response*)>;
+  // An operator's change of the membership, whichever it is.
+  struct Change {
+    enum class Kind { kAdd, kPromote, kRemove, kMove };
+    Kind kind = Kind::kAdd;
+    std::string id;
+    std::string address;  // kAdd, kMove
+    bool promote_when_level = false;
+    bool force = false;
+  };
+  using ChangeScript = std::function<grpc::Status(const Change&, v1::MembersResponse*)>;
+  using TransferScript = std::function<grpc::Status(const std::string&, v1::TransferResponse*)>;
 
   explicit FakeNode(std::string id) : id_(std::move(id)) { Start(); }
   ~FakeNode() override { Stop(); }
@@ -63,6 +74,16 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     MutexLock lock(&mu_);
     script_ = std::move(script);
   }
+  // What kBreakStream ends a stream with.
+  void SetStreamEnd(const grpc::Status& status) {
+    MutexLock lock(&mu_);
+    stream_end_ = status;
+  }
+  void SetOperatorScripts(ChangeScript change, TransferScript transfer) {
+    MutexLock lock(&mu_);
+    change_ = std::move(change);
+    transfer_ = std::move(transfer);
+  }
   void SetLeader(const std::string& leader_id, uint64_t term) {
     MutexLock lock(&mu_);
     leader_id_ = leader_id;
@@ -71,7 +92,18 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   void SetMembers(const std::vector<const FakeNode*>& members) {
     MutexLock lock(&mu_);
     members_.clear();
-    for (const FakeNode* node : members) members_.emplace_back(node->id(), node->address());
+    for (const FakeNode* node : members) {
+      v1::MemberStatus& member = members_.emplace_back();
+      member.set_id(node->id());
+      member.set_address(node->address());
+      member.set_voter(true);
+    }
+  }
+  // The same with all that Status and Members tell. `list` is answered by Members as it is.
+  void SetMembers(std::vector<v1::MemberStatus> members, v1::MembersResponse list) {
+    MutexLock lock(&mu_);
+    members_ = std::move(members);
+    list_ = std::move(list);
   }
 
   const std::string& id() const { return id_; }
@@ -79,6 +111,11 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   // Requests that arrived through Pipeline, and the messages that they came in.
   int requests() const { return requests_; }
   int batches() const { return batches_; }
+  int status_calls() const { return status_calls_; }
+  size_t open_streams() {
+    MutexLock lock(&mu_);
+    return streams_.size();
+  }
   std::atomic<uint64_t> applied_revision{0};
 
  private:
@@ -110,7 +147,10 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
           script = script_;
         }
         const Act act = silent_ || !script ? Act::kSwallow : script(request, &response);
-        if (act == Act::kBreakStream) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken");
+        if (act == Act::kBreakStream) {
+          MutexLock lock(&mu_);
+          return stream_end_;
+        }
         if (act == Act::kAnswer) *answers.add_responses() = std::move(response);
       }
       if (answers.responses_size() == 0) continue;
@@ -137,6 +177,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
 
   grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest*,
                       v1::StatusResponse* response) override {
+    ++status_calls_;
     WaitUntil(std::chrono::minutes(1),
               [&] { return !silent_ || closing_ || context->IsCancelled(); });
     if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
@@ -146,13 +187,63 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     response->set_term(term_);
     response->set_role(leader_id_ == id_ ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
     response->set_applied_revision(applied_revision);
-    for (const auto& [id, address] : members_) {
-      v1::MemberStatus* member = response->add_members();
-      member->set_id(id);
-      member->set_address(address);
-      member->set_voter(true);
+    response->set_membership_index(list_.membership_index());
+    for (const v1::MemberStatus& member : members_) {
+      if (member.id() == id_ && !member.voter()) response->set_role(v1::ROLE_LEARNER);
+      *response->add_members() = member;
     }
     return grpc::Status::OK;
+  }
+
+  grpc::Status Members(grpc::ServerContext*, const v1::MembersRequest*,
+                       v1::MembersResponse* response) override {
+    if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
+    MutexLock lock(&mu_);
+    *response = list_;
+    response->set_node_id(id_);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status AddMember(grpc::ServerContext*, const v1::AddMemberRequest* request,
+                         v1::ChangeResponse* response) override {
+    return Make(
+        {Change::Kind::kAdd, request->id(), request->address(), request->promote_when_level()},
+        response);
+  }
+  grpc::Status PromoteMember(grpc::ServerContext*, const v1::PromoteMemberRequest* request,
+                             v1::ChangeResponse* response) override {
+    return Make({Change::Kind::kPromote, request->id()}, response);
+  }
+  grpc::Status RemoveMember(grpc::ServerContext*, const v1::RemoveMemberRequest* request,
+                            v1::ChangeResponse* response) override {
+    Change change{Change::Kind::kRemove, request->id()};
+    change.force = request->force();
+    return Make(change, response);
+  }
+  grpc::Status MoveMember(grpc::ServerContext*, const v1::MoveMemberRequest* request,
+                          v1::ChangeResponse* response) override {
+    return Make({Change::Kind::kMove, request->id(), request->address()}, response);
+  }
+
+  grpc::Status Make(const Change& change, v1::ChangeResponse* response) {
+    ChangeScript script;
+    {
+      MutexLock lock(&mu_);
+      script = change_;
+    }
+    if (!script) return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no script");
+    return script(change, response->mutable_members());
+  }
+
+  grpc::Status TransferLeadership(grpc::ServerContext*, const v1::TransferRequest* request,
+                                  v1::TransferResponse* response) override {
+    TransferScript script;
+    {
+      MutexLock lock(&mu_);
+      script = transfer_;
+    }
+    if (!script) return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no script");
+    return script(request->target_id(), response);
   }
 
   // One entry for each revision above the one asked from, up to revision 3.
@@ -189,12 +280,17 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   std::atomic<bool> silent_{false};
   std::atomic<int> requests_{0};
   std::atomic<int> batches_{0};
+  std::atomic<int> status_calls_{0};
   Mutex mu_;
   std::set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mu_);
   Script script_ ABSL_GUARDED_BY(mu_);
+  grpc::Status stream_end_ ABSL_GUARDED_BY(mu_){grpc::StatusCode::UNAVAILABLE, "broken"};
   std::string leader_id_ ABSL_GUARDED_BY(mu_);
   uint64_t term_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<std::pair<std::string, std::string>> members_ ABSL_GUARDED_BY(mu_);
+  std::vector<v1::MemberStatus> members_ ABSL_GUARDED_BY(mu_);
+  v1::MembersResponse list_ ABSL_GUARDED_BY(mu_);
+  ChangeScript change_ ABSL_GUARDED_BY(mu_);
+  TransferScript transfer_ ABSL_GUARDED_BY(mu_);
 };
 
 // A map that nodes share, as if replication took no time, and scripts that serve it.

@@ -19,7 +19,7 @@ ClusterView ThreeNodes() {
 
 ClusterView WithLag(int64_t n2, int64_t n3) {
   ClusterView view = ThreeNodes();
-  view.ObserveMembers({{"n1", "a:1", true, 0}, {"n2", "a:2", true, n2}, {"n3", "a:3", true, n3}});
+  view.ObserveMembers({{{"n1", "a:1", true, 0}, {"n2", "a:2", true, n2}, {"n3", "a:3", true, n3}}});
   return view;
 }
 
@@ -37,6 +37,21 @@ TEST(RouterTest, FollowersGetTheReads) {
   ClusterView view = ThreeNodes();
   Router router({});
   EXPECT_EQ(Picks(&router, view, ReadPolicy::kFollowers).count(0), 0u);
+}
+
+TEST(RouterTest, ANewNodeGetsNoReadsUntilItIsLevel) {
+  ClusterView view = WithLag(0, 0);
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}, {"n3", "a:3"}, {"n4", "a:4", false}}});
+  Router router({});
+  EXPECT_EQ(Picks(&router, view, ReadPolicy::kFollowers).count(3), 0u)
+      << "nobody says how far it is";
+  view.ObserveMembers(
+      {{{"n2", "a:2"}, {"n3", "a:3", true, 0, true}, {"n4", "a:4", false, 0, true}}});
+  EXPECT_EQ(Picks(&router, view, ReadPolicy::kFollowers)[1], 1000) << "n3 and n4 catch up";
+  view.ObserveMembers(
+      {{{"n2", "a:2"}, {"n3", "a:3", true, 0, true}, {"n4", "a:4", false, 0, false}}});
+  view.AddInFlight(1, 100);
+  EXPECT_EQ(Picks(&router, view, ReadPolicy::kFollowers)[3], 1000) << "a learner that is level";
 }
 
 TEST(RouterTest, LeaderPolicyAsksTheLeaderAlone) {

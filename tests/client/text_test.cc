@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cli/catch_up.h"
 #include "cli/status.h"
 
 namespace skein::cli {
@@ -46,6 +47,35 @@ TEST(TextTest, GroupsDigits) {
   EXPECT_EQ(WithCommas(1234567), "1,234,567");
 }
 
+TEST(HumanTest, BytesHaveTheUnitInWhichTheyAreShortest) {
+  EXPECT_EQ(HumanBytes(0), "0 B");
+  EXPECT_EQ(HumanBytes(1023), "1023 B");
+  EXPECT_EQ(HumanBytes(1024), "1.0 KiB");
+  EXPECT_EQ(HumanBytes((1 << 20) - 1), "1.0 MiB");
+  EXPECT_EQ(HumanBytes(1'288'490'189), "1.2 GiB");
+  EXPECT_EQ(HumanBytes(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(HumanTest, SecondsAreRounded) {
+  EXPECT_EQ(HumanSeconds(59), "59 s");
+  EXPECT_EQ(HumanSeconds(200), "3 min 20 s");
+  EXPECT_EQ(HumanSeconds(7260), "2 h 1 min");
+}
+
+TEST(CatchUpTest, SaysOnlyWhatIsKnown) {
+  CatchUpState state;
+  EXPECT_EQ(CatchUpWords(state), "is about to catch up");
+  state.way = CatchUpWay::kLog;
+  state.bytes_left = 5000;
+  EXPECT_EQ(CatchUpWords(state), "catches up by log: 4.9 KiB left");
+  EXPECT_EQ(SecondsLeft(state), std::nullopt);
+  state.bytes_per_second = 4000;
+  EXPECT_EQ(CatchUpWords(state), "catches up by log: 4.9 KiB left, 3.9 KiB/s, 2 s left");
+  state.way = CatchUpWay::kInstall;
+  state.source_id = "n3";
+  EXPECT_EQ(CatchUpWords(state), "puts the snapshot from n3 in place");
+}
+
 TEST(StatusJsonTest, HasTheShapeThatProgramsRelyOn) {
   ClusterStatus cluster;
   cluster.leader_id = "n1";
@@ -65,9 +95,11 @@ TEST(StatusJsonTest, HasTheShapeThatProgramsRelyOn) {
       StatusJson(cluster).dump(),
       R"({"leader":"n1","term":3,"nodes":[)"
       R"({"id":"n1","role":"leader","address":"127.0.0.1:7411","reachable":true,"revision":9,)"
-      R"("lag":{"revisions":0,"bytes":0,"milliseconds":0}},)"
+      R"("lag":{"revisions":0,"bytes":0,"milliseconds":0},)"
+      R"("member":true,"voter":true,"connected":false,"catch_up":null},)"
       R"({"id":"n2","role":"unreachable","address":"127.0.0.1:7412","reachable":false,)"
-      R"("revision":null,"lag":null}]})");
+      R"("revision":null,"lag":null,)"
+      R"("member":true,"voter":true,"connected":false,"catch_up":null}]})");
 }
 
 }  // namespace

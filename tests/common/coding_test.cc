@@ -1,5 +1,6 @@
 #include "common/coding.h"
 
+#include "common/checksum.h"
 #include "gtest/gtest.h"
 
 namespace skein {
@@ -82,6 +83,17 @@ TEST(CodingTest, AnEndlessVarintIsRefused) {
   Decoder decoder(std::string_view("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12));
   EXPECT_EQ(decoder.Varint(), 0u);
   EXPECT_FALSE(decoder.ok());
+}
+
+TEST(ChecksumTest, PiecesCountAsIfTheyWereOne) {
+  const std::string bytes(10'000, 'x');
+  RunningChecksum64 running;
+  EXPECT_EQ(running.Value(), Checksum64(""));
+  running.Add(bytes.substr(0, 17));
+  EXPECT_EQ(running.Value(), Checksum64(bytes.substr(0, 17)));
+  running.Add("");
+  running.Add(bytes.substr(17));
+  EXPECT_EQ(running.Value(), Checksum64(bytes));
 }
 
 }  // namespace

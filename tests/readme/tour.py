@@ -1,6 +1,6 @@
 """Reads the tour of README.md, and tells whether what a command printed is what the tour shows.
 
-A tour is written with ports 7411 to 7413, binaries in build/release/bin and a cluster in
+A tour is written with ports 7411 to 7414, binaries in build/release/bin and a cluster in
 /src/skein/.skein. What it cannot foresee is which node leads: before outputs are compared, the real
 names are translated into those of the tour, leader to leader, follower to follower.
 """
@@ -12,9 +12,9 @@ SHOWN_DIRECTORY = '/src/skein/.skein'
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # where commands run
 SHOWN_BINARIES = 'build/release/bin'
 SHOWN_BASE_PORT = 7411
-NODES = 3
-NODE = re.compile(r'\bn([1-3])\b')
-NODE_LIST = re.compile(r'\bn[1-3]( n[1-3])+\b')
+NODES = 4  # that there ever are
+NODE = re.compile(r'\bn([1-4])\b')
+NODE_LIST = re.compile(r'\bn[1-4]( n[1-4])+\b')
 STATUS_HEADER = 'NODE ADDRESS PROCESS ROLE'
 
 
@@ -50,6 +50,14 @@ def words(line):
     return ' '.join(re.sub(r'\(pid \d+\)', '(pid N)', line).split())
 
 
+def table_length(lines):
+    """How many rows of a status table come first among the lines."""
+    count = 0
+    while count < len(lines) and NODE.match(lines[count]):
+        count += 1
+    return count
+
+
 def status_rows(lines):
     """{node: (process state, role)} of the last status table among the lines; {}: none."""
     rows = {}
@@ -81,10 +89,14 @@ class Translation:
         if sorted(real.values()) != sorted(shown.values()):
             return False
         # A pair that still holds stays: only the rest is matched anew.
-        kept = {r: s for r, s in self.to_shown.items() if real[r] == shown[s]}
+        kept = {r: s for r, s in self.to_shown.items() if real.get(r) == shown.get(s)}
         left_real = by_kind({r: kind for r, kind in real.items() if r not in kept})
         left_shown = by_kind({s: kind for s, kind in shown.items() if s not in kept.values()})
-        self.to_shown = {**kept, **dict(zip(left_real, left_shown))}
+        paired = {**kept, **dict(zip(left_real, left_shown))}
+        # Nodes that are in neither table, but were paired with one that is.
+        paired.update(zip([r for r in self.to_shown if r not in paired],
+                          [s for s in self.to_shown.values() if s not in paired.values()]))
+        self.to_shown = paired
         return True
 
     def _port(self, base, number):
@@ -93,12 +105,12 @@ class Translation:
     def command(self, text):
         """The command as it is to be run."""
         to_real = {shown: real for real, shown in self.to_shown.items()}
-        text = re.sub(r'(local_cluster\.sh (?:kill|restart|pause|resume|logs) n?)([1-3])\b',
+        text = re.sub(r'(local_cluster\.sh (?:kill|restart|pause|resume|logs|add|remove) n?)([1-4])\b',
                       lambda m: m[1] + to_real['n' + m[2]][1:], text)
         for i in range(1, NODES + 1):
             real = int(to_real[f'n{i}'][1:])
             text = text.replace(self._port(SHOWN_BASE_PORT, i), f'<{real}>')
-        text = re.sub(r'<([1-3])>', lambda m: self._port(self.base_port, int(m[1])), text)
+        text = re.sub(r'<([1-4])>', lambda m: self._port(self.base_port, int(m[1])), text)
         return re.sub(rf'(\./)?{re.escape(SHOWN_BINARIES)}(?=/skein)', lambda m: self.binaries, text)
 
     def output(self, lines):
@@ -112,7 +124,7 @@ class Translation:
             line = line.replace(f'skein --endpoints {self._port(self.base_port, 1)} ', 'skein ')
             for i in range(1, NODES + 1):
                 line = line.replace(self._port(self.base_port, i), f'<{i}>')
-            line = re.sub(r'<([1-3])>', lambda m: self._port(
+            line = re.sub(r'<([1-4])>', lambda m: self._port(
                 SHOWN_BASE_PORT, int(self.to_shown['n' + m[1]][1:])), line)
             line = NODE.sub(lambda m: self.to_shown[m[0]], line)
             out.append(line)
@@ -126,7 +138,8 @@ def comparable(lines):
              for line in lines]
     for i, line in enumerate(lines):
         if line.startswith(STATUS_HEADER):
-            lines[i + 1:i + 1 + NODES] = sorted(lines[i + 1:i + 1 + NODES])
+            end = i + 1 + table_length(lines[i + 1:])
+            lines[i + 1:end] = sorted(lines[i + 1:end])
         elif line == 'KEY VERSION NODE VALUE':
             lines[i + 1:] = [NODE.sub('n?', row, count=1) for row in lines[i + 1:]]
     while lines and not lines[-1]:

@@ -54,6 +54,24 @@ class TourTest(unittest.TestCase):
         self.assertEqual(self.translation.command('scripts/local_cluster.sh restart n1'),
                          'scripts/local_cluster.sh restart n3')
 
+    def test_nodes_come_and_go(self):
+        self.assertIsNone(self.differs(TABLE, REAL))
+        joined = 'n4 127.0.0.1:{} running (pid 5) follower 1 0'
+        self.assertIsNone(self.differs(f'{TABLE}\n{joined.format(7414)}',
+                                       f'{REAL}\n{joined.format(9004)}'))
+        self.assertIsNotNone(self.differs(TABLE, f'{REAL}\n{joined.format(9004)}'))
+        self.assertEqual(self.translation.command('x/local_cluster.sh add 4'),
+                         'x/local_cluster.sh add 4')
+        self.assertEqual(self.translation.command('x/local_cluster.sh remove 1 --yes'),
+                         'x/local_cluster.sh remove 3 --yes')
+        # n1 of the tour leads and is removed; it is n3 here, and n1 succeeds it.
+        shown = TABLE.splitlines()[:1] + [TABLE.splitlines()[i] for i in (2, 3)]
+        real = REAL.splitlines()[:3]
+        shown[1] = shown[1].replace('follower', 'leader')
+        real[1] = real[1].replace('follower', 'leader')
+        self.assertIsNone(self.differs('\n'.join(shown), '\n'.join(real)))
+        self.assertIsNone(self.differs('stopped n2 n3', 'stopped n1 n2'))
+
     def test_notices_what_differs(self):
         self.assertIsNotNone(self.differs('1', '2'))
         self.assertIsNotNone(self.differs('1', ''))

@@ -10,7 +10,6 @@ comes to, so a later look at it may be the one that agrees.
 
 import os
 import pathlib
-import pty
 import signal
 import subprocess
 import sys
@@ -20,29 +19,11 @@ import time
 import tour
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tests/support'))
+from terminal import run_in_terminal  # noqa: E402
 CLUSTER = './scripts/local_cluster.sh'
 SETTLE_SECONDS = 15
 STEPS_MIN = 8
-
-
-def run_in_terminal(command, environment):
-    """(exit code, lines), as a user at a terminal would see them."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(['bash', '-c', f'stty cols 200; {command}'], cwd=ROOT,
-                               env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
-                               start_new_session=True)
-    os.close(terminal)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # how Linux tells that the last process has closed the terminal
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    os.close(master)
-    return process.wait(), b''.join(chunks).decode(errors='replace').replace('\r', '').splitlines()
 
 
 def table_start(lines):
@@ -65,12 +46,13 @@ class Walk:
                             'SKEIN_BIN_DIR': str(binaries), 'SKEIN_ENDPOINTS': ','.join(endpoints)}
 
     def run(self, command):
-        return run_in_terminal(command, self.environment)
+        return run_in_terminal(command, self.environment, ROOT)
 
     def look_again(self, lines):
         """The lines with a fresh table in place of the one that they have."""
         start = table_start(lines)
-        return lines[:start] + self.run(f'{CLUSTER} status')[1] + lines[start + 1 + tour.NODES:]
+        end = start + 1 + tour.table_length(lines[start + 1:])
+        return lines[:start] + self.run(f'{CLUSTER} status')[1] + lines[end:]
 
     def step(self, step):
         """None, or what is wrong."""

@@ -74,9 +74,8 @@ TEST(Core, DropsAnAppendThatDoesNotFollow) {
   EXPECT_EQ(core.log().last_index(), Index(1));
 }
 
-TEST(Core, IgnoresStrangers) {
+TEST(Core, IgnoresWhatIsForAnother) {
   Core core = Follower({}, Index(0));
-  core.Step(Received{Message{NodeId(9), NodeId(2), Term(7), HeartbeatMessage{}}, 0});
   core.Step(Received{Message{NodeId(1), NodeId(3), Term(7), HeartbeatMessage{}}, 0});
   EXPECT_EQ(core.term(), Term(1));
   EXPECT_TRUE(core.TakeReady().empty());
@@ -152,6 +151,33 @@ TEST(Core, DropsEntriesReadForAPlaceThatAMemberHasLeft) {
     if (append == nullptr || append->entries.empty()) continue;
     EXPECT_EQ(append->entries.front()->index(), append->previous.index.Next());
   }
+}
+
+// R12: heartbeats are answered, and nothing is written that could be late. Yet who needs entries
+// that only a disk holds that hangs will never get them, and be no part of a quorum.
+TEST(Core, ALeaderWhoseLogReadsHangHandsOver) {
+  const std::vector<EntryPtr> entries = Entries(5);
+  Core core = Leader(entries);
+  const auto hear = [&core](MessageBody body) {
+    core.Step(Received{Message{NodeId(1), NodeId(2), Term(2), std::move(body)}, 0});
+  };
+  hear(AppendAck{.rejected = true,
+                 .previous_index = Index(5),
+                 .last = entries[3]->point(),
+                 .commit = Index(3)});
+  ASSERT_EQ(core.TakeReady().log_reads.size(), 1u);
+  const uint64_t stall_ticks = CoreOptions().stall_ticks;
+  bool handed_over = false;
+  for (uint64_t tick = 0; tick <= stall_ticks; ++tick) {
+    EXPECT_EQ(core.role(), Role::kLeader) << "after " << tick << " ticks";
+    core.Step(Tick{});
+    hear(HeartbeatAck{.round = 1});
+    for (const Message& message : core.TakeReady().send_now) {
+      handed_over = handed_over || std::holds_alternative<TimeoutNowMessage>(message.body);
+    }
+  }
+  EXPECT_EQ(core.role(), Role::kFollower);
+  EXPECT_TRUE(handed_over);
 }
 
 // What is to be applied was read back from the log together with an entry that was not committed
@@ -237,6 +263,100 @@ TEST(LagTracker, ForgetsTheOldest) {
     lag.OnCommitted({{Term(1), Index(i)}, 0, Revision(i)}, 100, 1000 * i);
   }
   EXPECT_EQ(lag.Of(Index(0), 4000).bytes, 200u);
+}
+
+// It may have been no member then, and got its entries from another leader.
+TEST(Core, WhatEveryMemberHasIsNotTakenForVerified) {
+  Core core = Follower({Next(LogPoint(), 1, "of another leader")}, Index(0));
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(2),
+                             HeartbeatMessage{.round = 1, .commit = Index(1), .trim = Index(1)}},
+                     0});
+  EXPECT_EQ(core.commit(), Index(0));
+}
+
+// It comes back with what it had durable.
+TEST(Core, ARestartedMemberHasAppliedNothingUntilItSaysSo) {
+  Core core = Follower({}, Index(0));
+  for (uint64_t i = 0; i <= CoreOptions().election_ticks_max; ++i) core.Step(Tick{});
+  const auto perform = [&core] {
+    for (Ready ready = core.TakeReady(); !ready.empty(); ready = core.TakeReady()) {
+      if (ready.persist) core.Step(Persisted{ready.persist->id});
+    }
+  };
+  const auto hear = [&](MessageBody body) {
+    core.Step(Received{Message{NodeId(3), NodeId(2), core.term(), std::move(body)}, 0});
+    perform();
+  };
+  perform();
+  core.Step(
+      Received{Message{NodeId(3), NodeId(2), core.term().Next(), VoteAck{true, true, ""}}, 0});
+  perform();
+  hear(VoteAck{false, true, ""});
+  ASSERT_EQ(core.role(), Role::kLeader);
+  hear(AppendAck{.match = Index(1), .applied = Index(1)});
+  EXPECT_EQ(core.progress().at(NodeId(3)).applied, Index(1));
+  core.Step(LinkDown{NodeId(3)});
+  core.Step(LinkUp{NodeId(3)});
+  EXPECT_EQ(core.progress().at(NodeId(3)).applied, Index(0));
+}
+
+TEST(Log, ForgettingKeepsTheBudget) {
+  Log log(LogPoint(), {}, Index(0), {}, /*step_bytes=*/1000);
+  for (int i = 0; i < 100; ++i) log.Append(Next(log.last(), 1, std::string(100, 'x')));
+  const uint64_t each = log.At(Index(1))->bytes();
+  const Index before = log.FirstWithin(50 * each);
+  log.Forget(Index(before.value() - 1));
+  EXPECT_EQ(log.FirstWithin(50 * each), before);
+  log.Forget(Index(before.value() - 2));
+  EXPECT_LE(log.FirstWithin(50 * each), before);
+}
+
+// They are taken for of one size, so that a start does not trim all of them at once.
+TEST(Log, WhatWasThereBeforeCountsInSteps) {
+  const LogPoint base{{Term(1), Index(1000)}, 1, Revision(1000)};
+  Log log(base, {}, Index(1000), {.after = Index(500), .bytes = 50'000}, 1);
+  EXPECT_EQ(log.FirstWithin(50'000), Index());
+  const Index half = log.FirstWithin(25'000);
+  EXPECT_GE(half, Index(745));
+  EXPECT_LE(half, Index(760));
+  EXPECT_GT(log.FirstWithin(0), Index(1000));
+}
+
+TEST(Log, KnowsWhereItsNewestBytesBegin) {
+  Log log(LogPoint(), {}, Index(0), {}, /*step_bytes=*/1);
+  std::vector<EntryPtr> entries;
+  for (int i = 0; i < 10; ++i) {
+    entries.push_back(Next(log.last(), 1, std::string(100, 'x')));
+    log.Append(entries.back());
+  }
+  const uint64_t each = entries[0]->bytes();
+  EXPECT_EQ(log.FirstWithin(10 * each), Index());
+  EXPECT_EQ(log.FirstWithin(4 * each), Index(7));
+  EXPECT_EQ(log.FirstWithin(each - 1), Index(11));
+  log.TruncateFrom(Index(8));
+  EXPECT_EQ(log.FirstWithin(4 * each), Index(4));
+  log.Forget(Index(5));
+  EXPECT_EQ(log.FirstWithin(2 * each), Index(6));
+  log.Reset({{{Term(1), Index(20)}, 1, Revision(20)}, {}});
+  EXPECT_EQ(log.FirstWithin(0), Index());
+  EXPECT_EQ(log.last_index(), Index(20));
+}
+
+// R2: what was written before the log began anew says nothing of what is in it now.
+TEST(Log, CompletionsOfWritesBeforeAResetCountForNothing) {
+  Log log(LogPoint(), {}, Index(0));
+  log.Append(Next(log.last(), 1, "old"));
+  log.TakeUnwritten(1, 0);
+  const LogBase base{{{Term(2), Index(1)}, 9, Revision(1)}, {}};
+  log.Reset(base);
+  log.Append(Next(log.last(), 2, "new"));
+  const LogWrite write = log.TakeUnwritten(2, 0);
+  EXPECT_EQ(write.reset, base);
+  ASSERT_EQ(write.entries.size(), 1u);
+  log.OnPersisted(1);
+  EXPECT_EQ(log.durable(), Index(1));
+  log.OnPersisted(2);
+  EXPECT_EQ(log.durable(), Index(2));
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 namespace skein {
 namespace {
 
@@ -30,6 +32,13 @@ struct FakeStateMachine final : StateMachine {
   void Apply(std::vector<EntryPtr> entries) override {
     applying.insert(applying.end(), entries.begin(), entries.end());
   }
+  void Install(const LogBase& base) override { installing = base; }
+  std::optional<LogBase> installing;
+};
+
+struct FakeFetcher final : SnapshotFetcher {
+  std::vector<SnapshotFetch> fetches;
+  void Fetch(const SnapshotFetch& fetch) override { fetches.push_back(fetch); }
 };
 
 struct FakeTransport final : Transport {
@@ -43,7 +52,9 @@ struct FakeObserver final : Observer {
   void OnRoleChange(const RoleChange& change) override { roles.push_back(change.role); }
   void OnAppended(const std::vector<EntryPtr>&) override {}
   void OnStage(Stage stage, Index index) override { stages[static_cast<size_t>(stage)] = index; }
+  void OnMembership(const MembershipsInForce& now) override { memberships.push_back(now); }
   void OnNotice(const std::string&) override {}
+  std::vector<MembershipsInForce> memberships;
 };
 
 // A node of a cluster of `voters`, all of whose I/O waits for the test.
@@ -56,7 +67,7 @@ class ReplicaTest : public testing::Test {
           {NodeId(i), "n" + std::to_string(i), "", i <= voters});
     }
     replica_ = std::make_unique<Replica>(options_, NodeId(1), std::move(recovery), &log_, &state_,
-                                         &transport_, &observer_, &clock_, Random(1));
+                                         &transport_, &fetcher_, &observer_, &clock_, Random(1));
   }
   void Tick(uint64_t ticks) {
     for (uint64_t i = 0; i < ticks; ++i) {
@@ -102,6 +113,7 @@ class ReplicaTest : public testing::Test {
   FakeLogStore log_;
   FakeStateMachine state_;
   FakeTransport transport_;
+  FakeFetcher fetcher_;
   FakeObserver observer_;
   std::unique_ptr<Replica> replica_;
   size_t persisted_ = 0;
@@ -239,6 +251,160 @@ TEST_F(ReplicaTest, AFailedDiskStopsEverything) {
   ASSERT_EQ(heard.size(), 2u);
   EXPECT_EQ(heard[1].outcome, Outcome::kStopping);
   EXPECT_EQ(log_.writes.size(), writes);
+}
+
+// The node is n1, follower of n2.
+class FollowerTest : public ReplicaTest {
+ protected:
+  void SetUp() override { Start(3); }
+  void Hear(MessageBody body) {
+    replica_->Step(Received{{NodeId(2), NodeId(1), Term(1), std::move(body)}, clock_.now_us});
+    replica_->Perform();
+  }
+  void Report(Event event) {
+    replica_->Step(event);
+    replica_->Perform();
+  }
+  LogBase Snapshot(uint64_t index) const {
+    return {{{Term(1), Index(index)}, 7, Revision(index)}, replica_->core().membership()};
+  }
+};
+
+TEST_F(FollowerTest, TakesASnapshotAndGoesOnBehindIt) {
+  Hear(SnapshotOffer{1, NodeId(3), "n3:1", Index(5)});
+  ASSERT_EQ(fetcher_.fetches.size(), 1u);
+  EXPECT_EQ(fetcher_.fetches[0].source_address, "n3:1");
+  EXPECT_EQ(fetcher_.fetches[0].at_least, Index(5));
+  Report(SnapshotFetched{fetcher_.fetches[0].id, Snapshot(8)});
+  ASSERT_TRUE(state_.installing.has_value());
+  EXPECT_EQ(*state_.installing, Snapshot(8));
+  // It must not lead with a log that is about to go.
+  Tick(3 * options_.core.election_ticks_max);
+  EXPECT_EQ(replica_->core().role(), Role::kFollower);
+  Report(Installed{Snapshot(8)});
+  EXPECT_EQ(replica_->applied_revision(), Revision(8));
+  ASSERT_FALSE(log_.writes.empty());
+  ASSERT_TRUE(log_.writes.back().reset.has_value());
+  EXPECT_EQ(*log_.writes.back().reset, Snapshot(8));
+  EXPECT_EQ(replica_->core().log().last_index(), Index(8));
+  const EntryPtr next = Entry::Build(Snapshot(8).point, Term(1), EntryType::kCommands, 1, 0, "x");
+  Hear(AppendMessage{Snapshot(8).point.at, Snapshot(8).point.chain, Index(8), {next}});
+  EXPECT_EQ(replica_->core().log().last_index(), Index(9));
+}
+
+TEST_F(FollowerTest, KeepsItsStateWhenTheSnapshotIsDamaged) {
+  Hear(SnapshotOffer{1, NodeId(3), "n3:1", Index(5)});
+  Report(SnapshotFetched{fetcher_.fetches.at(0).id, Snapshot(8)});
+  PersistAll();
+  transport_.sent.clear();
+  Report(Installed{absl::DataLossError("a file is damaged")});
+  EXPECT_EQ(replica_->core().log().last_index(), Index(0));
+  ASSERT_EQ(transport_.sent.size(), 1u);
+  const auto* report = std::get_if<SnapshotReport>(&transport_.sent[0].body);
+  ASSERT_NE(report, nullptr);
+  EXPECT_EQ(report->phase, SnapshotPhase::kFailed);
+  EXPECT_NE(report->error.find("damaged"), std::string::npos);
+  // And is offered another.
+  Hear(SnapshotOffer{2, NodeId(2), "n2:1", Index(5)});
+  EXPECT_EQ(fetcher_.fetches.size(), 2u);
+}
+
+TEST_F(FollowerTest, AnswersOfAnEarlierFetchAreOverlooked) {
+  Hear(SnapshotOffer{1, NodeId(3), "n3:1", Index(5)});
+  Hear(SnapshotOffer{2, NodeId(2), "n2:1", Index(5)});
+  ASSERT_EQ(fetcher_.fetches.size(), 2u);
+  Report(SnapshotFetched{fetcher_.fetches[0].id, Snapshot(8)});
+  EXPECT_FALSE(state_.installing.has_value());
+  Report(SnapshotFetched{fetcher_.fetches[1].id, Snapshot(9)});
+  EXPECT_TRUE(state_.installing.has_value());
+}
+
+TEST_F(FollowerTest, WhoCampaignsDeclinesWhatItHasFetched) {
+  Hear(SnapshotOffer{1, NodeId(3), "n3:1", Index(5)});
+  PersistAll();
+  Tick(options_.core.election_ticks_max);
+  ASSERT_EQ(replica_->core().role(), Role::kPreCandidate);
+  Report(SnapshotFetched{fetcher_.fetches.at(0).id, Snapshot(8)});
+  EXPECT_FALSE(state_.installing.has_value());
+}
+
+TEST_F(FollowerTest, ASnapshotOfALaterTermRaisesItsOwn) {
+  Hear(SnapshotOffer{1, NodeId(3), "n3:1", Index(5)});
+  LogBase base = Snapshot(8);
+  base.point.at.term = Term(4);
+  Report(SnapshotFetched{fetcher_.fetches.at(0).id, base});
+  EXPECT_EQ(replica_->core().term(), Term(4));
+  EXPECT_TRUE(state_.installing.has_value());
+}
+
+TEST_F(ReplicaTest, AChangeIsAnsweredWhenItIsCommitted) {
+  Lead();
+  std::vector<absl::Status> heard;
+  const auto hear = [&heard](absl::Status status) { heard.push_back(std::move(status)); };
+  replica_->Change(AddLearner{NodeId(2), "n2", "n2:1"}, clock_.now_us + 1'000'000, hear);
+  replica_->Perform();
+  EXPECT_TRUE(heard.empty());
+  replica_->Change(AddLearner{NodeId(3), "n3", "n3:1"}, clock_.now_us + 1'000'000, hear);
+  ASSERT_EQ(heard.size(), 1u);
+  EXPECT_TRUE(absl::IsFailedPrecondition(heard[0])) << heard[0];
+  PersistAll();
+  ASSERT_EQ(heard.size(), 2u);
+  EXPECT_TRUE(heard[1].ok()) << heard[1];
+  ASSERT_FALSE(observer_.memberships.empty());
+  EXPECT_EQ(observer_.memberships.back().committed.membership.members.size(), 2u);
+}
+
+TEST_F(ReplicaTest, AChangeThatIsNotCommittedInTimeIsUnknown) {
+  Lead();
+  absl::Status heard;
+  replica_->Change(AddLearner{NodeId(2), "n2", "n2:1"}, clock_.now_us + 1'000'000,
+                   [&heard](absl::Status status) { heard = std::move(status); });
+  replica_->Perform();
+  clock_.now_us += 1'000'000;
+  Tick(1);
+  EXPECT_TRUE(absl::IsUnknown(heard)) << heard;
+}
+
+TEST_F(ReplicaTest, AHandoverWithoutAnotherVoterIsRefused) {
+  Lead();
+  absl::Status heard;
+  replica_->Transfer(NodeId(), [&heard](absl::Status status) { heard = std::move(status); });
+  EXPECT_TRUE(absl::IsFailedPrecondition(heard)) << heard;
+}
+
+TEST_F(ReplicaTest, ALeaderThatRemovesItselfTakesNoMoreWrites) {
+  Lead();
+  absl::Status heard;
+  replica_->Change(AddLearner{NodeId(2), "n2", "n2:1"}, clock_.now_us + 1'000'000,
+                   [](const absl::Status&) {});
+  replica_->Perform();
+  PersistAll();
+  const auto hear = [this](MessageBody body) {
+    replica_->Step(Received{{NodeId(2), NodeId(1), replica_->core().term(), std::move(body)}, 0});
+    replica_->Perform();
+  };
+  const auto change = [&](const MembershipChange& what) {
+    replica_->Change(what, clock_.now_us + 1'000'000,
+                     [&heard](absl::Status status) { heard = std::move(status); });
+    replica_->Perform();
+    PersistAll();
+    hear(AppendAck{.match = replica_->core().log().last_index()});
+    return heard;
+  };
+  hear(HeartbeatAck{.round = 1});
+  ASSERT_TRUE(change(RecordIncarnation{NodeId(2), 5}).ok()) << heard;
+  ASSERT_TRUE(change(PromoteMember{NodeId(2)}).ok()) << heard;
+  replica_->Change(RemoveMember{NodeId(1)}, clock_.now_us + 1'000'000,
+                   [&heard](absl::Status status) { heard = std::move(status); });
+  std::vector<ProposalResult> writes;
+  Propose("late", &writes);
+  replica_->Perform();
+  PersistAll();
+  EXPECT_TRUE(writes.empty());
+  hear(AppendAck{.match = replica_->core().log().last_index()});
+  EXPECT_TRUE(heard.ok()) << heard;
+  ASSERT_EQ(writes.size(), 1u);
+  EXPECT_EQ(writes[0].outcome, Outcome::kNotLeader);
 }
 
 }  // namespace

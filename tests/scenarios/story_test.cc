@@ -34,6 +34,7 @@ CoreOptions StoryOptions() {
   options.election_ticks_max = 20;
   options.stall_ticks = 30;
   options.trim_step_entries = 1;
+  options.snapshot_silence_ticks = 40;
   return options;
 }
 
@@ -47,6 +48,7 @@ class Player {
  private:
   bool SetUp(const Words& words);
   bool Act(const Words& words);
+  bool Operate(const Words& words);
   bool Fault(const Words& words);
 
   CoreOptions options_ = StoryOptions();
@@ -62,7 +64,7 @@ bool Player::Run(const std::string& line) {
   if (words.empty()) return true;
   if (SetUp(words)) return true;
   if (cluster_ == nullptr) return false;
-  return Act(words) || Fault(words);
+  return Act(words) || Operate(words) || Fault(words);
 }
 
 bool Player::SetUp(const Words& words) {
@@ -72,11 +74,14 @@ bool Player::SetUp(const Words& words) {
     if (words[1] == "append_bytes_max") options_.append_bytes_max = value;
     if (words[1] == "window_bytes_max") options_.window_bytes_max = value;
     if (words[1] == "uncommitted_bytes_max") options_.uncommitted_bytes_max = value;
+    if (words[1] == "log_retention_bytes") options_.log_retention_bytes = value;
+    if (words[1] == "level_entries_max") options_.level_entries_max = value;
     return true;
   }
   if (words[0] == "cluster" && words.size() >= 2) {
     cluster_ = std::make_unique<CoreCluster>(options_, std::stoul(words[1]),
-                                             words.size() > 2 ? std::stoul(words[2]) : 0);
+                                             words.size() > 2 ? std::stoul(words[2]) : 0,
+                                             words.size() > 3 ? std::stoul(words[3]) : 0);
     return true;
   }
   return false;
@@ -108,6 +113,34 @@ bool Player::Act(const Words& words) {
     c.Persist(words[1], 1);
   } else if (verb == "flush-state" && count == 2) {
     c.FlushState(words[1]);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool Player::Operate(const Words& words) {
+  const std::string& verb = words[0];
+  const size_t count = words.size();
+  CoreCluster& c = *cluster_;
+  if (verb == "change" && count >= 4) {
+    c.Change(words[1], Words(words.begin() + 2, words.end()));
+  } else if (verb == "join" && count == 3) {
+    c.Join(words[1], words[2]);
+  } else if (verb == "wipe" && count == 2) {
+    c.Wipe(words[1]);
+  } else if (verb == "transfer" && count >= 2) {
+    c.Transfer(words[1], count > 2 ? words[2] : "");
+  } else if (verb == "hold-fetch" && count == 2) {
+    c.HoldFetch(words[1], true);
+  } else if (verb == "release-fetch" && count == 2) {
+    c.HoldFetch(words[1], false);
+  } else if (verb == "fail-fetch" && count == 2) {
+    c.FailFetch(words[1]);
+  } else if (verb == "hold-install" && count == 2) {
+    c.HoldInstall(words[1], true);
+  } else if (verb == "release-install" && count == 2) {
+    c.HoldInstall(words[1], false);
   } else {
     return false;
   }

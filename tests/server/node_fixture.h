@@ -64,6 +64,11 @@ class LocalNodes {
     nodes_[node] = std::move(*started);
   }
   void Stop(int node) { nodes_[node].reset(); }
+  // Without handing anything over.
+  void StopAtOnce(int node) {
+    nodes_[node]->Hurry();
+    Stop(node);
+  }
   // While it is not stopped.
   Node& node(int node) { return *nodes_[node]; }
 

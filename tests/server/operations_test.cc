@@ -157,7 +157,7 @@ TEST_F(OperationsTest, BoundedReads) {
   // Cut off from the leader, a follower soon cannot prove it any more, and says so.
   // The other one goes first, or the two could elect a new leader.
   nodes_.Stop(followers_[1]);
-  nodes_.Stop(leader_);
+  nodes_.StopAtOnce(leader_);
   request.mutable_read()->set_max_staleness_ms(200);
   grpc::Status status;
   EXPECT_TRUE(WaitUntil(seconds(30), [&] {

@@ -69,6 +69,42 @@ class RawNode {
     Prepare(&context, kCallTimeout);
     return cluster_->Status(&context, v1::StatusRequest(), response);
   }
+  grpc::Status Members(v1::MembersResponse* response) {
+    return Call(&v1::Cluster::Stub::Members, v1::MembersRequest(), response);
+  }
+  grpc::Status AddMember(const std::string& id, const std::string& address, bool promote,
+                         v1::ChangeResponse* response) {
+    v1::AddMemberRequest request;
+    request.set_id(id);
+    request.set_address(address);
+    request.set_promote_when_level(promote);
+    return Call(&v1::Cluster::Stub::AddMember, request, response);
+  }
+  grpc::Status PromoteMember(const std::string& id, v1::ChangeResponse* response) {
+    v1::PromoteMemberRequest request;
+    request.set_id(id);
+    return Call(&v1::Cluster::Stub::PromoteMember, request, response);
+  }
+  grpc::Status RemoveMember(const std::string& id, bool force, v1::ChangeResponse* response) {
+    v1::RemoveMemberRequest request;
+    request.set_id(id);
+    request.set_force(force);
+    return Call(&v1::Cluster::Stub::RemoveMember, request, response);
+  }
+  grpc::Status MoveMember(const std::string& id, const std::string& address,
+                          v1::ChangeResponse* response) {
+    v1::MoveMemberRequest request;
+    request.set_id(id);
+    request.set_address(address);
+    return Call(&v1::Cluster::Stub::MoveMember, request, response);
+  }
+  // To anybody if `target` is empty.
+  grpc::Status TransferLeadership(const std::string& target, v1::TransferResponse* response) {
+    v1::TransferRequest request;
+    request.set_target_id(target);
+    return Call(&v1::Cluster::Stub::TransferLeadership, request, response);
+  }
+
   RawScan Scan(const v1::ScanRequest& request) {
     grpc::ClientContext context;
     Prepare(&context, kCallTimeout);
@@ -90,6 +126,13 @@ class RawNode {
   }
 
  private:
+  template <typename Method, typename Request, typename Response>
+  grpc::Status Call(Method method, const Request& request, Response* response) {
+    grpc::ClientContext context;
+    Prepare(&context, kCallTimeout);
+    return (*cluster_.*method)(&context, request, response);
+  }
+
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Kv::Stub> kv_;
   std::unique_ptr<v1::Cluster::Stub> cluster_;
@@ -104,6 +147,14 @@ inline v1::ErrorDetail DetailIn(const grpc::Status& status) {
   if (rich.message() != status.error_message() || rich.details_size() != 1) return detail;
   if (!rich.details(0).UnpackTo(&detail)) detail.Clear();
   return detail;
+}
+
+// What a node says of this member; empty if it does not know it.
+inline v1::MemberStatus MemberIn(const v1::StatusResponse& status, const std::string& id) {
+  for (const v1::MemberStatus& member : status.members()) {
+    if (member.id() == id) return member;
+  }
+  return {};
 }
 
 inline v1::GetRequest GetOf(const std::string& key, v1::Consistency consistency,

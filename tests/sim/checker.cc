@@ -8,10 +8,10 @@
 
 namespace skein::sim {
 
-void Checker::Connect(const SimContext& context, size_t voters,
+void Checker::Connect(const SimContext& context, const Membership& initial,
                       std::vector<const DiskImage*> disks) {
   context_ = context;
-  voters_ = voters;
+  membership_ = {Index(), initial};
   disks_ = std::move(disks);
   commit_checked_.resize(disks_.size());
 }
@@ -44,7 +44,7 @@ void Checker::OnTruncate(size_t node, Index first) {
 }
 
 void Checker::CheckClaim(size_t node, Index match, const char* what) {
-  const Index last = disks_[node]->last().at.index;
+  const Index last = std::max(disks_[node]->last().at.index, disks_[node]->state.applied.at.index);
   if (match <= last) return;
   Violate(fmt::format("{} states in {} that it has index {}, but its disk ends at {}",
                       NodeName(node), what, match.value(), last.value()));
@@ -116,6 +116,7 @@ void Checker::AfterPerform(size_t node, const Replica& replica) {
     }
   }
   CheckCommit(node, core);
+  CheckChanges(node, core);
   CheckLimits(node, core);
 }
 
@@ -130,7 +131,7 @@ void Checker::CheckCommit(size_t node, const Core& core) {
   for (Index i = committed().Next(); i <= log.commit() && violation_.empty(); i = i.Next()) {
     const EntryPtr entry = log.InMemory(i) ? log.At(i) : disks_[node]->Find(i);
     if (entry == nullptr) return Violate(NodeName(node) + " has lost an entry that it commits");
-    Commit(node, *entry);
+    Commit(node, core.membership(), *entry);
   }
   commit_checked_[node] = log.commit();
   // The chain hash vouches for everything before.
@@ -144,18 +145,25 @@ void Checker::CheckCommit(size_t node, const Core& core) {
 }
 
 // The first time that anyone takes this entry for committed.
-void Checker::Commit(size_t node, const Entry& entry) {
+void Checker::Commit(size_t node, const Membership& membership, const Entry& entry) {
   const size_t index = entry.index().value();
   committed_.push_back({entry.term(), entry.chain()});
   size_t copies = 0;
-  for (size_t voter = 0; voter < voters_; ++voter) {
-    const auto& witnessed = disks_[voter]->witnessed;
+  for (const Member& member : membership.members) {
+    if (!member.voter) continue;
+    const auto& witnessed = disks_[member.id.value() - 1]->witnessed;
     if (witnessed.size() < index) continue;
     if (witnessed[index - 1] == std::pair(entry.term(), entry.chain())) ++copies;
   }
-  if (copies < voters_ / 2 + 1) {
+  if (copies < membership.QuorumSize()) {
     Violate(fmt::format("{} takes index {} for committed, but only {} of {} voters have it durable",
-                        NodeName(node), index, copies, voters_));
+                        NodeName(node), index, copies, membership.VoterCount()));
+  }
+  if (entry.type() == EntryType::kMembership) {
+    membership_.index = entry.index();
+    if (!DecodeMembership(entry.payload(), &membership_.membership)) {
+      Violate("a committed membership is malformed");
+    }
   }
   Revision revision = entry.first_revision();
   Decoder decoder(entry.payload());
@@ -169,6 +177,26 @@ void Checker::Commit(size_t node, const Entry& entry) {
     Violate(fmt::format("the write of {} takes effect twice, at revisions {} and {}", it->first,
                         it->second.value(), revision.value()));
   }
+}
+
+void Checker::CheckChanges(size_t node, const Core& core) {
+  if (core.role() != Role::kLeader || !core.CommittedInTerm()) return;
+  size_t under_way = 0;
+  for (Index i = core.commit().Next(); i <= core.log().last_index(); i = i.Next()) {
+    if (core.log().At(i)->type() == EntryType::kMembership) ++under_way;
+  }
+  if (under_way > 1) {
+    Violate(
+        fmt::format("{} has {} changes of the membership under way", NodeName(node), under_way));
+  }
+}
+
+std::vector<std::pair<Term, uint64_t>> Checker::CommittedUpTo(Index index) const {
+  std::vector<std::pair<Term, uint64_t>> entries;
+  for (size_t i = 0; i < std::min<size_t>(index.value(), committed_.size()); ++i) {
+    entries.emplace_back(committed_[i].term, committed_[i].chain);
+  }
+  return entries;
 }
 
 void Checker::CheckLimits(size_t node, const Core& core) {

@@ -8,7 +8,7 @@
 //  4. applied <= commit <= last, applied <= durable (R5).
 //  5. What a message states of its sender's disk is there (R1, R2).
 //  6. Equal applied index, equal state.
-//  7. Every queue keeps its limit.
+//  7. Every queue keeps its limit; a leader has one change of the membership under way.
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //  never.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
@@ -29,7 +29,8 @@ namespace skein::sim {
 class Checker {
  public:
   // Once, before anything happens. `disks`: of each node, for the whole run.
-  void Connect(const SimContext& context, size_t voters, std::vector<const DiskImage*> disks);
+  void Connect(const SimContext& context, const Membership& initial,
+               std::vector<const DiskImage*> disks);
 
   // Empty, or what was violated first.
   const std::string& violation() const { return violation_; }
@@ -59,6 +60,10 @@ class Checker {
   void OnBoundedRead(size_t node, Revision applied, uint64_t bound_us);
 
   Index committed() const { return Index(committed_.size()); }
+  // Of the newest committed entry that changed it.
+  const MembershipAt& membership() const { return membership_; }
+  // Term and chain of the committed entries up to `index`.
+  std::vector<std::pair<Term, uint64_t>> CommittedUpTo(Index index) const;
   // At the end: linearizability of each key, and the fate of each write.
   void CheckHistories();
 
@@ -75,12 +80,13 @@ class Checker {
   };
 
   void CheckCommit(size_t node, const Core& core);
-  void Commit(size_t node, const Entry& entry);
+  void Commit(size_t node, const Membership& membership, const Entry& entry);
+  void CheckChanges(size_t node, const Core& core);
   void CheckLimits(size_t node, const Core& core);
   void CheckClaim(size_t node, Index match, const char* what);
 
   SimContext context_{};
-  size_t voters_ = 0;
+  MembershipAt membership_;
   std::vector<const DiskImage*> disks_;
   std::string violation_;
 

@@ -17,10 +17,11 @@ void Shuffle(std::vector<T>* items, Random* random) {
 
 }  // namespace
 
-Nemesis::Nemesis(const SimContext& context, Nodes* nodes, SimNetwork* network, SimRpc* rpc,
-                 Random random)
+Nemesis::Nemesis(const SimContext& context, Nodes* nodes, SimOperator* keeper, SimNetwork* network,
+                 SimRpc* rpc, Random random)
     : context_(context),
       nodes_(nodes),
+      keeper_(keeper),
       network_(network),
       rpc_(rpc),
       random_(random),
@@ -38,12 +39,14 @@ void Nemesis::Start() {
   Every(rates.clog, &Nemesis::Clog);
   Every(rates.swizzle, &Nemesis::Swizzle);
   Every(rates.stream_break, &Nemesis::BreakStream);
+  Every(rates.garble, &Nemesis::Garble);
   Every(rates.disk_stall, &Nemesis::StallDisk);
   Every(rates.disk_error, &Nemesis::FailDisk);
   Every(rates.disk_full, &Nemesis::FillDisk);
   Every(rates.damage, &Nemesis::Damage);
   Every(rates.wall_jump, &Nemesis::JumpWallClock);
   Every(rates.client_cut, &Nemesis::CutClient);
+  Every(rates.wipe, &Nemesis::Wipe);
   for (size_t node = 0; node < nodes_->size(); ++node) ReviveLater(node);
 }
 
@@ -67,7 +70,8 @@ void Nemesis::Until(uint64_t mean_us, std::function<void()> undo) {
 void Nemesis::ReviveLater(size_t node) {
   context_.scheduler->After(Exponential(&random_, context_.options->revive_mean_us), [this, node] {
     SimNode& target = *(*nodes_)[node];
-    if (!target.alive() && !stays_down_[node]) target.Start();
+    const bool down = !target.alive() && !keeper_->IsKeptDown(node);
+    if (down && !stays_down_[node]) target.Start();
     ReviveLater(node);
   });
 }
@@ -222,6 +226,13 @@ void Nemesis::BreakStream() {
   random_.Chance(0.5) ? network_->Break(node, other) : network_->Break(other, node);
 }
 
+void Nemesis::Garble() {
+  if (nodes_->size() < 2) return;
+  const size_t node = LeaderOrAny();
+  const size_t other = OtherThan(node);
+  random_.Chance(0.5) ? network_->Garble(node, other) : network_->Garble(other, node);
+}
+
 void Nemesis::StallDisk() {
   context_.coverage->Count(Mark::kDiskStall);
   const size_t node = LeaderOrAny();
@@ -265,26 +276,56 @@ void Nemesis::OnHeartbeat(size_t node) {
   if (random_.Chance(context_.options->freeze)) Freeze(node, /*whole_host=*/true);
 }
 
-size_t Nemesis::DamagedVoters() const {
-  size_t damaged = 0;
-  for (size_t i = 0; i < context_.options->voters; ++i) damaged += (*nodes_)[i]->IsDamaged();
-  return damaged;
+std::vector<size_t> Nemesis::CommittedMembers(bool voters) const {
+  std::vector<size_t> nodes;
+  for (const Member& member : context_.checker->membership().membership.members) {
+    if (member.voter == voters) nodes.push_back(member.id.value() - 1);
+  }
+  return nodes;
 }
 
-// At most so many that a quorum keeps every committed entry, and nothing that others have trimmed.
+bool Nemesis::MayLoseOne() const {
+  if (keeper_->ChangeIsUnderWay()) return false;
+  const std::vector<size_t> voters = CommittedMembers(true);
+  const auto lost = std::count_if(voters.begin(), voters.end(), [this](size_t node) {
+    return (*nodes_)[node]->IsDamaged() || keeper_->IsWiped(node);
+  });
+  return static_cast<size_t>(lost) < (voters.size() - 1) / 2;
+}
+
 void Nemesis::Damage() {
   SimNode& node = *(*nodes_)[AnyNode()];
-  if (DamagedVoters() >= (context_.options->voters - 1) / 2) return;
+  if (!node.born() || !MayLoseOne()) return;
   node.Crash(/*power=*/false);
-  Index trimmed;
-  for (const auto& other : *nodes_) {
-    trimmed = std::max(trimmed, other->disk().base.point.at.index);
-    if (other->alive()) trimmed = std::max(trimmed, other->replica()->core().all_matched());
-  }
+  const Index first = node.disk().base.point.at.index.Next();
   const Index last = node.disk().last().at.index;
   const bool told_by_mark = node.disk().acknowledged == last;
-  if (node.alive() || !told_by_mark || last <= trimmed.Next()) return;
-  node.DamageLog(Index(random_.Between(trimmed.Next().Next().value(), last.value())));
+  if (node.alive() || !told_by_mark || last < first) return;
+  node.DamageLog(Index(random_.Between(first.value(), last.value())));
+}
+
+// Every other member must know the data directory: one that it has never seen could be any.
+bool Nemesis::IsKnownToAll(size_t number) const {
+  const NodeId id(number + 1);
+  for (const Member& member : context_.checker->membership().membership.members) {
+    if (member.id == id) continue;
+    const DiskImage& disk = (*nodes_)[member.id.value() - 1]->disk();
+    const Membership known = disk.membership().membership;
+    const bool recorded = known.Find(id) != nullptr && known.Find(id)->incarnation != 0;
+    if (!recorded && !disk.peers.contains(id)) return false;
+  }
+  return true;
+}
+
+void Nemesis::Wipe() {
+  const size_t number = AnyNode();
+  const Membership& members = context_.checker->membership().membership;
+  const Member* member = members.Find(NodeId(number + 1));
+  if (member == nullptr || !MayLoseOne() || !IsKnownToAll(number)) return;
+  SimNode& node = *(*nodes_)[number];
+  node.Crash(/*power=*/false);
+  keeper_->OnWiped(number);
+  node.Wipe(members, /*lost=*/true);
 }
 
 void Nemesis::JumpWallClock() {
@@ -324,6 +365,7 @@ void Nemesis::BreakForGood(size_t node) {
 std::vector<size_t> Nemesis::HealQuorum() {
   context_.coverage->Count(Mark::kHealed);
   stopped_ = true;
+  keeper_->Stop();
   network_->HealAll();
   for (size_t node = 0; node < nodes_->size(); ++node) {
     for (size_t client = 0; client <= context_.options->clients; ++client) {
@@ -332,20 +374,31 @@ std::vector<size_t> Nemesis::HealQuorum() {
     SimNode& target = *(*nodes_)[node];
     target.faults() = {};
     target.Resume();
-    if (!target.alive()) target.Start();
+    if (!target.alive() && !keeper_->IsKeptDown(node)) target.Start();
   }
-  std::vector<size_t> voters;
-  for (size_t node = 0; node < context_.options->voters; ++node) voters.push_back(node);
+  const bool change_under_way = keeper_->ChangeIsUnderWay();
+  std::vector<size_t> voters = CommittedMembers(true);
   Shuffle(&voters, &random_);
   std::stable_partition(voters.begin(), voters.end(),
                         [this](size_t node) { return !(*nodes_)[node]->IsDamaged(); });
+  std::stable_partition(voters.begin(), voters.end(),
+                        [this](size_t node) { return !keeper_->IsWiped(node); });
   const size_t quorum = voters.size() / 2 + 1;
-  const size_t healed_voters = random_.Between(quorum, voters.size());
+  const size_t healed_voters =
+      change_under_way ? voters.size() : random_.Between(quorum, voters.size());
   std::vector<size_t> healed(voters.begin(), voters.begin() + healed_voters);
   std::vector<size_t> broken(voters.begin() + healed_voters, voters.end());
-  for (size_t node = voters.size(); node < nodes_->size(); ++node) {
-    (random_.Chance(0.5) ? healed : broken).push_back(node);
+  // A learner that the leader promotes counts from then on.
+  const bool all = change_under_way || random_.Chance(0.5);
+  for (const size_t node : CommittedMembers(false)) {
+    const Membership& members = context_.checker->membership().membership;
+    const bool counts = members.Find(NodeId(node + 1))->promote_when_level;
+    (all || counts ? healed : broken).push_back(node);
   }
+  for (const size_t node : healed) {
+    if (keeper_->IsWiped(node)) broken.push_back(node);
+  }
+  std::erase_if(healed, [this](size_t node) { return keeper_->IsWiped(node); });
   for (const size_t node : broken) BreakForGood(node);
   std::sort(healed.begin(), healed.end());
   return healed;

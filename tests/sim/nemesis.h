@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/sim/sim_node.h"
+#include "tests/sim/sim_operator.h"
 
 namespace skein::sim {
 
@@ -13,7 +14,8 @@ class Nemesis {
  public:
   using Nodes = std::vector<std::unique_ptr<SimNode>>;
 
-  Nemesis(const SimContext& context, Nodes* nodes, SimNetwork* network, SimRpc* rpc, Random random);
+  Nemesis(const SimContext& context, Nodes* nodes, SimOperator* keeper, SimNetwork* network,
+          SimRpc* rpc, Random random);
 
   void Start();
   // The node has won an election.
@@ -43,23 +45,29 @@ class Nemesis {
   void Clog();
   void Swizzle();
   void BreakStream();
+  void Garble();
   void StallDisk();
   void FailDisk();
   void FillDisk();
   void Damage();
   void JumpWallClock();
   void CutClient();
+  void Wipe();
 
   size_t AnyNode() { return random_.Below(nodes_->size()); }
   size_t OtherThan(size_t node);
   // The leader, more often than not, if there is one.
   size_t LeaderOrAny();
   void CutAll(size_t node, bool to_it, bool from_it, bool cut);
-  size_t DamagedVoters() const;
+  // One more voter may lose what it has: a quorum keeps every committed entry.
+  bool MayLoseOne() const;
+  bool IsKnownToAll(size_t number) const;
+  std::vector<size_t> CommittedMembers(bool voters) const;
   void BreakForGood(size_t node);
 
   const SimContext context_;
   Nodes* const nodes_;
+  SimOperator* const keeper_;
   SimNetwork* const network_;
   SimRpc* const rpc_;
   Random random_;

@@ -169,7 +169,7 @@ void SimClient::OnResponse(size_t node, Response response) {
                        .term = response.term,
                        .applied = response.applied,
                        .staleness_ms = response.staleness_ms});
-  view_.ObserveMembers(response.members);
+  if (!response.members.members.empty()) view_.ObserveMembers(response.members);
   const auto it = calls_.find(response.id);
   if (it == calls_.end() || it->second.to != node) return;
   if (response.error.ok()) return Succeed(response.id, response);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/check.h"
 #include "replication/command.h"
@@ -17,7 +18,14 @@ uint64_t DigestOf(std::string_view key, const StoredValue& stored) {
   return ChainHash(ChainHash(Checksum64(key), Checksum64(stored.value)), stored.version.value());
 }
 
+Membership MembershipIn(const Entry& entry) {
+  Membership membership;
+  SKEIN_CHECK(DecodeMembership(entry.payload(), &membership));
+  return membership;
+}
+
 bool IsWellFormed(const Entry& entry) {
+  if (entry.type() != EntryType::kCommands) return entry.command_count() == 0;
   Decoder decoder(entry.payload());
   uint32_t commands = 0;
   for (CommandView command; !decoder.empty(); ++commands) {
@@ -30,6 +38,7 @@ bool IsWellFormed(const Entry& entry) {
 
 bool SimState::Apply(const Entry& entry, std::vector<CommandOutcome>* outcomes) {
   if (!entry.Follows(applied) || !IsWellFormed(entry)) return false;
+  if (entry.type() == EntryType::kMembership) membership = MembershipIn(entry);
   Revision revision = entry.first_revision();
   Decoder decoder(entry.payload());
   for (uint32_t i = 0; i < entry.command_count(); ++i, revision = revision.Next()) {
@@ -61,6 +70,29 @@ void DiskImage::Truncate(Index first) {
   while (!log.empty() && log.back()->index() >= first) log.pop_back();
 }
 
+MembershipAt DiskImage::membership() const {
+  for (auto entry = log.rbegin(); entry != log.rend(); ++entry) {
+    if ((*entry)->type() == EntryType::kMembership) {
+      return {(*entry)->index(), MembershipIn(**entry)};
+    }
+  }
+  return {base.point.at.index, base.membership};
+}
+
+void ResetLog(const SimContext& context, size_t node, DiskImage* image, const LogBase& base) {
+  const Index index = base.point.at.index;
+  std::vector<std::pair<Term, uint64_t>> lost;
+  if (image->last().at.index > index) {
+    context.checker->OnTruncate(node, index.Next());
+  } else if (image->witnessed.size() > index.value()) {
+    lost.assign(image->witnessed.begin() + index.value(), image->witnessed.end());
+  }
+  image->witnessed = context.checker->CommittedUpTo(index);
+  image->witnessed.insert(image->witnessed.end(), lost.begin(), lost.end());
+  image->log.clear();
+  image->base = base;
+}
+
 SimLogStore::SimLogStore(const SimContext& context, size_t node, DiskImage* image,
                          const DiskFaults* faults, Random random)
     : context_(context), node_(node), image_(image), faults_(faults), random_(random) {}
@@ -73,8 +105,12 @@ absl::StatusOr<LogRecovery> SimLogStore::Recover() {
   recovery.tail_base = image_->base.point;
   recovery.acknowledged = image_->acknowledged;
   for (const EntryPtr& entry : image_->log) {
+    if (entry->type() == EntryType::kMembership) {
+      recovery.memberships.push_back({entry->index(), MembershipIn(*entry)});
+    }
     if (entry->index() <= image_->hard_state.commit) {
       recovery.tail_base = entry->point();
+      recovery.earlier_bytes += entry->bytes();
       continue;
     }
     recovery.tail.push_back(entry);
@@ -90,10 +126,12 @@ void SimLogStore::Write(LogWrite write) {
   if (!syncing_) BeginSync();
 }
 
-// Whatever waits becomes one batch; a truncation begins one.
+// Whatever waits becomes one batch; a truncation or reset begins one.
 void SimLogStore::BeginSync() {
   size_t writes = 1;
-  while (writes < waiting_.size() && !waiting_[writes].truncate_from) ++writes;
+  while (writes < waiting_.size() && !waiting_[writes].truncate_from && !waiting_[writes].reset) {
+    ++writes;
+  }
   syncing_ = true;
   context_.scheduler->After(1 + Exponential(&random_, context_.options->sync_mean_us),
                             [this, writes, alive = alive_] {
@@ -135,6 +173,10 @@ void SimLogStore::WriteToImage(const LogWrite& write) {
     context_.checker->OnHardState(node_, image_->hard_state, *write.hard_state);
     image_->hard_state = *write.hard_state;
   }
+  if (write.reset) {
+    context_.coverage->Count(Mark::kLogReset);
+    ResetLog(context_, node_, image_, *write.reset);
+  }
   if (write.truncate_from) {
     context_.checker->OnTruncate(node_, *write.truncate_from);
     if (image_->acknowledged <= image_->last().at.index) {
@@ -165,12 +207,17 @@ void SimLogStore::Fail(const std::string& what) {
 }
 
 void SimLogStore::Read(LogRead read) {
-  if (read.first <= image_->base.point.at.index) {
+  Index begin = image_->base.point.at.index;
+  for (const LogWrite& write : waiting_) {
+    if (write.reset) begin = write.reset->point.at.index;
+  }
+  if (read.first <= begin) {
     context_.checker->Violate(NodeName(node_) + " reads what it has trimmed");
     return;
   }
   std::deque<EntryPtr> all = image_->log;
   for (const LogWrite& write : waiting_) {
+    if (write.reset) all.clear();
     while (write.truncate_from && !all.empty() && all.back()->index() >= *write.truncate_from) {
       all.pop_back();
     }
@@ -202,7 +249,9 @@ void SimLogStore::Trim(Index index) {
   }
   context_.coverage->Count(Mark::kLogTrimmed);
   while (image_->base.point.at.index < trim_to_) {
-    image_->base.point = image_->log.front()->point();
+    const Entry& first = *image_->log.front();
+    image_->base.point = first.point();
+    if (first.type() == EntryType::kMembership) image_->base.membership = MembershipIn(first);
     image_->log.pop_front();
   }
 }
@@ -229,7 +278,7 @@ void SimStateMachine::Start(EventSink* sink) { sink_ = sink; }
 void SimStateMachine::Apply(std::vector<EntryPtr> entries) {
   if (failed_) return;
   for (EntryPtr& entry : entries) waiting_.push_back(std::move(entry));
-  if (applying_ || waiting_.empty()) return;
+  if (applying_ || (waiting_.empty() && !installing_)) return;
   applying_ = true;
   context_.scheduler->After(1 + Exponential(&random_, context_.options->apply_mean_us),
                             [this, alive = alive_] {
@@ -239,6 +288,7 @@ void SimStateMachine::Apply(std::vector<EntryPtr> entries) {
 
 void SimStateMachine::ApplySome() {
   applying_ = false;
+  if (waiting_.empty()) return FinishInstall();
   Applied applied;
   for (uint64_t left = random_.Between(1, waiting_.size()); left > 0; --left) {
     const EntryPtr entry = std::move(waiting_.front());
@@ -256,6 +306,28 @@ void SimStateMachine::ApplySome() {
   context_.trace->Mix(state_.digest);
   sink_->Post(std::move(applied));
   Apply({});
+}
+
+void SimStateMachine::Install(const LogBase& base) {
+  installing_ = base;
+  Apply({});
+}
+
+// Sometimes what was fetched turns out to be damaged.
+void SimStateMachine::FinishInstall() {
+  const LogBase base = *std::exchange(installing_, std::nullopt);
+  std::optional<SimState> fetched = std::exchange(image_->incoming, std::nullopt);
+  if (!fetched || fetched->applied != base.point || random_.Chance(0.05)) {
+    sink_->Post(Installed{absl::DataLossError("the fetched snapshot is damaged")});
+    return;
+  }
+  context_.coverage->Count(Mark::kSnapshotInstalled);
+  state_ = *std::move(fetched);
+  state_.origin = base;
+  image_->state = state_;
+  context_.checker->OnApplied(node_, state_.applied, state_.digest);
+  context_.trace->Mix(state_.digest);
+  sink_->Post(Installed{base});
 }
 
 void SimStateMachine::Flush() {

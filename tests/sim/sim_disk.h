@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,7 +27,9 @@ struct StoredValue {
 struct SimState {
   std::map<std::string, StoredValue> data;
   LogPoint applied;
-  uint64_t digest = 0;  // of `data`
+  Membership membership;          // as of `applied`
+  std::optional<LogBase> origin;  // the snapshot that it began with
+  uint64_t digest = 0;            // of `data`
 
   // The next entry. Tells what became of its deletes. False, and no effect, if it does not follow
   // or its batch is malformed.
@@ -36,9 +39,12 @@ struct SimState {
 struct DiskImage {
   LogBase base;
   HardState hard_state;
-  std::deque<EntryPtr> log;  // (base, last]
-  Index acknowledged;        // the mark
-  SimState state;            // as of the last flush
+  std::deque<EntryPtr> log;          // (base, last]
+  Index acknowledged;                // the mark
+  SimState state;                    // as of the last flush
+  std::optional<SimState> incoming;  // a snapshot that was fetched whole
+  uint64_t incarnation = 1;          // another one after a wipe
+  std::map<NodeId, uint64_t> peers;  // the incarnations in which others were seen first
   // Term and chain of whatever was durable here, by index from 1, even if damage has taken it
   // since.
   std::vector<std::pair<Term, uint64_t>> witnessed;
@@ -48,6 +54,8 @@ struct DiskImage {
   EntryPtr Find(Index index) const;
   // Drops `first` and what follows.
   void Truncate(Index first);
+  // The newest membership in the log.
+  MembershipAt membership() const;
 };
 
 // What is wrong with a disk at the moment; set by whoever injects faults.
@@ -56,6 +64,10 @@ struct DiskFaults {
   bool fail_next_write = false;
   bool full = false;  // every write fails
 };
+
+// The log of the node is empty now, and goes on after `base`. What damage has taken stays
+// witnessed.
+void ResetLog(const SimContext& context, size_t node, DiskImage* image, const LogBase& base);
 
 class SimLogStore final : public LogStore {
  public:
@@ -102,6 +114,7 @@ class SimStateMachine final : public StateMachine {
   LogPoint Recovered() const override { return state_.applied; }
   void Start(EventSink* sink) override;
   void Apply(std::vector<EntryPtr> entries) override;
+  void Install(const LogBase& base) override;
 
   const SimState& state() const { return state_; }
   // What is applied now would survive a crash from some moments later on.
@@ -109,6 +122,7 @@ class SimStateMachine final : public StateMachine {
 
  private:
   void ApplySome();
+  void FinishInstall();
 
   const SimContext context_;
   const size_t node_;
@@ -117,6 +131,7 @@ class SimStateMachine final : public StateMachine {
   EventSink* sink_ = nullptr;
   SimState state_;
   std::deque<EntryPtr> waiting_;
+  std::optional<LogBase> installing_;
   bool applying_ = false;
   bool failed_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

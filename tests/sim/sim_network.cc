@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/check.h"
 #include "replication/grpc/wire_codec.h"
 #include "tests/sim/checker.h"
 
 namespace skein::sim {
 namespace {
 
-constexpr size_t kUnderWayMax = 256;
+constexpr size_t kUnderWayMax = 256;  // of each kind
 constexpr size_t kOldMax = 32;
 constexpr uint64_t kReopenMeanUs = 30'000;
 
@@ -58,6 +59,14 @@ struct BodyText {
                        m.index.value());
   }
   std::string operator()(const TimeoutNowMessage&) const { return "timeout-now"; }
+  std::string operator()(const SnapshotOffer& m) const {
+    return fmt::format("snapshot-offer {} of {} at least {}", m.id, NodeName(PlaceOf(m.source)),
+                       m.at_least.value());
+  }
+  std::string operator()(const SnapshotReport& m) const {
+    return fmt::format("snapshot-report {} phase {} index {} {}", m.id, static_cast<int>(m.phase),
+                       m.index.value(), m.error);
+  }
 };
 
 }  // namespace
@@ -73,19 +82,20 @@ SimNetwork::SimNetwork(const SimContext& context, size_t nodes, NetworkEnds* end
 
 void SimNetwork::Send(size_t from, const Message& message) {
   const size_t to = PlaceOf(message.to);
+  if (to >= nodes_) return;
   Link& link = LinkOf(from, to);
-  context_.checker->OnSend(from, message);
-  if (!link.up || link.under_way >= kUnderWayMax) return;
+  const size_t kind = message.IsBulk() ? 1 : 0;
+  if (!link.up || link.stream->under_way[kind] >= kUnderWayMax) return;
   const SimOptions& options = *context_.options;
   const bool wild = !calm_;
   if (wild && random_.Chance(options.loss)) {
     context_.coverage->Count(Mark::kMessageLost);
     return;
   }
-  grpc::ByteBuffer bytes = EncodeMessages({&message, 1});
+  const grpc::ByteBuffer bytes = EncodeMessages({&message, 1});
   uint64_t arrival_us =
       context_.now_us() + options.delay_min_us + Exponential(&random_, options.delay_mean_us);
-  uint64_t& last_us = link.last_arrival_us[message.IsBulk() ? 1 : 0];
+  uint64_t& last_us = link.stream->last_arrival_us[kind];
   if (wild && random_.Chance(options.reorder)) {
     context_.coverage->Count(Mark::kMessageReordered);
   } else {
@@ -94,10 +104,11 @@ void SimNetwork::Send(size_t from, const Message& message) {
   const bool twice = wild && random_.Chance(options.duplicate);
   if (twice) context_.coverage->Count(Mark::kMessageDuplicated);
   for (int copy = 0; copy < (twice ? 2 : 1); ++copy) {
-    ++link.under_way;
-    context_.scheduler->At(
-        arrival_us + copy * Exponential(&random_, options.delay_mean_us),
-        [this, from, to, epoch = link.epoch, bytes] { Arrive(from, to, epoch, bytes); });
+    ++link.stream->under_way[kind];
+    context_.scheduler->At(arrival_us + copy * Exponential(&random_, options.delay_mean_us),
+                           [this, from, to, stream = link.stream, kind, bytes] {
+                             Arrive(from, to, stream, {kind, bytes});
+                           });
   }
   if (wild && random_.Chance(options.replay) && !link.old.empty()) {
     context_.coverage->Count(Mark::kMessageReplayed);
@@ -112,18 +123,33 @@ void SimNetwork::Send(size_t from, const Message& message) {
   }
 }
 
-void SimNetwork::Arrive(size_t from, size_t to, uint64_t epoch, grpc::ByteBuffer bytes) {
-  Link& link = LinkOf(from, to);
-  const uint64_t now_us = context_.now_us();
-  if (link.clogged_until_us > now_us) {
-    context_.scheduler->At(link.clogged_until_us,
-                           [this, from, to, epoch, bytes] { Arrive(from, to, epoch, bytes); });
+// Behind what was held before, so that a clog does not change the order.
+void SimNetwork::Arrive(size_t from, size_t to, const StreamPtr& stream, Parcel parcel) {
+  const uint64_t until_us = LinkOf(from, to).clogged_until_us;
+  if (until_us <= context_.now_us() && stream->held.empty()) {
+    return Pass(from, to, stream, std::move(parcel));
+  }
+  stream->held.push_back(std::move(parcel));
+  if (stream->held.size() > 1) return;
+  context_.scheduler->At(until_us, [this, from, to, stream] { Release(from, to, stream); });
+}
+
+void SimNetwork::Release(size_t from, size_t to, const StreamPtr& stream) {
+  const uint64_t until_us = LinkOf(from, to).clogged_until_us;
+  if (until_us > context_.now_us()) {  // clogged for longer meanwhile
+    context_.scheduler->At(until_us, [this, from, to, stream] { Release(from, to, stream); });
     return;
   }
-  --link.under_way;
-  const bool lost = epoch != link.epoch && (epoch + 1 != link.epoch || now_us >= link.lost_from_us);
-  if (lost || link.cuts > 0) return;
-  Deliver(from, to, bytes);
+  for (Parcel& parcel : std::exchange(stream->held, {})) Pass(from, to, stream, std::move(parcel));
+}
+
+void SimNetwork::Pass(size_t from, size_t to, const StreamPtr& stream, Parcel parcel) {
+  Link& link = LinkOf(from, to);
+  --stream->under_way[parcel.kind];
+  if (link.cuts > 0) stream->swallows = true;
+  if (stream->swallows || context_.now_us() >= stream->lost_from_us) return;
+  if (std::exchange(link.garbles, false)) return DeliverGarbled(from, to, parcel.bytes);
+  Deliver(from, to, std::move(parcel.bytes));
 }
 
 void SimNetwork::Deliver(size_t from, size_t to, grpc::ByteBuffer bytes) {
@@ -142,6 +168,25 @@ void SimNetwork::Deliver(size_t from, size_t to, grpc::ByteBuffer bytes) {
   ends_->OnMessage(to, std::move(message));
 }
 
+// Who receives it ends the stream.
+void SimNetwork::DeliverGarbled(size_t from, size_t to, const grpc::ByteBuffer& bytes) {
+  context_.coverage->Count(Mark::kMessageGarbled);
+  std::vector<grpc::Slice> slices;
+  SKEIN_CHECK(bytes.Dump(&slices).ok());
+  std::string flat;
+  for (const grpc::Slice& slice : slices) {
+    flat.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  flat[random_.Below(flat.size())] ^= static_cast<char>(random_.Between(1, 255));
+  const grpc::Slice changed(flat);
+  grpc::ByteBuffer garbled(&changed, 1);
+  if (DecodeEnvelope(&garbled).ok()) {
+    context_.checker->Violate(fmt::format("a message from {} to {} passes the wire codec damaged",
+                                          NodeName(from), NodeName(to)));
+  }
+  BreakAt(from, to, context_.now_us());
+}
+
 void SimNetwork::OnStart(size_t node) {
   for (size_t other = 0; other < nodes_; ++other) {
     if (other == node) continue;
@@ -150,13 +195,43 @@ void SimNetwork::OnStart(size_t node) {
   }
 }
 
+// What the process has sent may arrive after its end; what was sent to it does not reach the next.
 void SimNetwork::OnEnd(size_t node) {
   for (size_t other = 0; other < nodes_; ++other) {
     if (other == node) continue;
-    LinkOf(node, other).up = false;
     Break(node, other);
-    Break(other, node);
+    LinkOf(node, other).told = Told::kNothing;
+    BreakAt(other, node, context_.now_us());
   }
+}
+
+void SimNetwork::Forget(size_t node) {
+  for (size_t other = 0; other < nodes_; ++other) {
+    LinkOf(node, other).old.clear();
+    LinkOf(other, node).old.clear();
+  }
+}
+
+bool SimNetwork::Reaches(size_t from, size_t to) {
+  const Link& link = LinkOf(from, to);
+  return ends_->IsAlive(to) && link.cuts == 0 && link.clogged_until_us <= context_.now_us();
+}
+
+void SimNetwork::Cut(size_t from, size_t to) {
+  Link& link = LinkOf(from, to);
+  ++link.cuts;
+  const uint64_t number = ++link.cut_number;
+  context_.scheduler->After(context_.options->given_up_after_us, [this, from, to, number] {
+    const Link& link = LinkOf(from, to);
+    if (link.cuts == 0 || link.cut_number != number) return;
+    if (link.stream->swallows) Break(from, to);
+    if (LinkOf(to, from).up) Break(to, from);  // no receipt comes back
+  });
+}
+
+void SimNetwork::Uncut(size_t from, size_t to) {
+  Link& link = LinkOf(from, to);
+  if (--link.cuts == 0 && link.stream->swallows) Break(from, to);
 }
 
 void SimNetwork::Clog(size_t from, size_t to, uint64_t until_us) {
@@ -176,27 +251,43 @@ void SimNetwork::ReplayOld(size_t to) {
 
 void SimNetwork::HealAll() {
   calm_ = true;
-  for (Link& link : links_) {
-    link.cuts = 0;
-    link.clogged_until_us = 0;
+  for (size_t from = 0; from < nodes_; ++from) {
+    for (size_t to = 0; to < nodes_; ++to) {
+      Link& link = LinkOf(from, to);
+      link.cuts = 0;
+      link.clogged_until_us = 0;
+      link.garbles = false;
+      if (link.stream->swallows) Break(from, to);
+    }
   }
 }
 
 void SimNetwork::Break(size_t from, size_t to) {
-  Link& link = LinkOf(from, to);
-  ++link.epoch;
-  link.lost_from_us = context_.now_us() + random_.Below(2 * context_.options->delay_mean_us + 1);
-  Down(from, to);
+  BreakAt(from, to, context_.now_us() + random_.Below(2 * context_.options->delay_mean_us + 1));
 }
 
-// The sender hears of it a little later; nobody listens where a process has ended.
-void SimNetwork::Down(size_t from, size_t to) {
+void SimNetwork::BreakAt(size_t from, size_t to, uint64_t lost_from_us) {
   Link& link = LinkOf(from, to);
-  if (std::exchange(link.up, false) && ends_->IsAlive(from)) {
-    const bool refused = !ends_->IsAlive(to) && link.cuts == 0 && LinkOf(to, from).cuts == 0;
-    ends_->OnLink(from, LinkDown{NodeId(to + 1), refused});
-  }
+  link.stream->lost_from_us = std::min(link.stream->lost_from_us, lost_from_us);
+  link.stream = std::make_shared<Stream>();
+  link.up = false;
+  TellDown(from, to);
   TryOpen(from, to);
+}
+
+// Nobody listens where a process has ended.
+void SimNetwork::TellDown(size_t from, size_t to) {
+  Link& link = LinkOf(from, to);
+  const bool refused = !ends_->IsAlive(to) && CanConnect(from, to);
+  const bool news = link.told == Told::kUp || (link.told == Told::kDown && refused);
+  if (!news || !ends_->IsAlive(from)) return;
+  link.told = refused ? Told::kRefused : Told::kDown;
+  ends_->OnLink(from, LinkDown{NodeId(to + 1), refused});
+}
+
+bool SimNetwork::CanConnect(size_t from, size_t to) {
+  const Link& link = LinkOf(from, to);
+  return link.cuts == 0 && LinkOf(to, from).cuts == 0 && link.clogged_until_us <= context_.now_us();
 }
 
 void SimNetwork::TryOpen(size_t from, size_t to) {
@@ -206,11 +297,12 @@ void SimNetwork::TryOpen(size_t from, size_t to) {
     Link& link = LinkOf(from, to);
     link.opening = false;
     if (!ends_->IsAlive(from)) return;
-    const uint64_t now_us = context_.now_us();
-    const bool reachable = ends_->IsAlive(to) && link.cuts == 0 && LinkOf(to, from).cuts == 0 &&
-                           link.clogged_until_us <= now_us;
-    if (!reachable) return TryOpen(from, to);
+    if (!ends_->IsAlive(to) || !CanConnect(from, to)) {
+      TellDown(from, to);
+      return TryOpen(from, to);
+    }
     link.up = true;
+    link.told = Told::kUp;
     ends_->OnLink(from, LinkUp{NodeId(to + 1)});
   });
 }

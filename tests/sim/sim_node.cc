@@ -8,6 +8,7 @@
 namespace skein::sim {
 namespace {
 
+constexpr uint64_t kChangeWaitUs = 3'000'000;
 constexpr uint64_t kBootedUs = 1'000'000;  // a clock that says 0 has proven nothing
 
 }  // namespace
@@ -25,6 +26,7 @@ SimNode::SimNode(const SimContext& context, size_t node, const Membership& membe
                  Random random)
     : context_(context), node_(node), random_(random) {
   disk_.base.membership = membership;
+  disk_.state.membership = membership;
   clock_.scheduler = context.scheduler;
   const double share = static_cast<double>(random_.Below(2001)) / 1000.0 - 1.0;
   clock_.rate = 1.0 + context.options->drift * share;
@@ -42,7 +44,19 @@ bool SimNode::IsDamaged() const {
   return disk_.acknowledged > disk_.last().at.index;
 }
 
+// A crash between the swap of the state and the reset of the log: see docs/disk_format.md.
+void SimNode::CompleteInstall() {
+  const std::optional<LogBase>& origin = disk_.state.origin;
+  if (!origin || origin->point.at.index <= disk_.base.point.at.index) return;
+  const EntryPtr entry = disk_.Find(origin->point.at.index);
+  if (entry != nullptr && entry->point() == origin->point) return;
+  context_.coverage->Count(Mark::kInstallCompleted);
+  context_.trace->Say(NodeName(node_) + " completes the installation of a snapshot");
+  ResetLog(context_, node_, &disk_, LogBase(*origin));
+}
+
 void SimNode::Start() {
+  CompleteInstall();
   process_ = std::make_unique<Process>();
   ++starts_;
   context_.checker->OnRestart(node_);
@@ -54,12 +68,14 @@ void SimNode::Start() {
   process.replica = std::make_unique<Replica>(
       context_.options->replica, NodeId(node_ + 1), *process.log_store->Recover(),
       process.log_store.get(), process.state.get(), static_cast<Transport*>(this),
-      static_cast<Observer*>(this), &clock_, random.Fork("replica"));
+      static_cast<SnapshotFetcher*>(this), static_cast<Observer*>(this), &clock_,
+      random.Fork("replica"));
   process.server = std::make_unique<SimServer>(context_, node_, process.replica.get(),
                                                process.state.get(), &clock_, rpc_);
   process.log_store->Start(this);
   process.state->Start(this);
   role_ = Role::kFollower;
+  process.memberships = process.replica->core().memberships();
   if (disk_.state.applied.at.index < disk_.last().at.index && starts_ > 1) {
     context_.coverage->Count(Mark::kReplayAfterCrash);
   }
@@ -67,8 +83,8 @@ void SimNode::Start() {
       fmt::format("{} starts: log ({}, {}], state {}, acknowledged {}", NodeName(node_),
                   disk_.base.point.at.index.value(), disk_.last().at.index.value(),
                   disk_.state.applied.at.index.value(), disk_.acknowledged.value()));
-  for (const Member& member : disk_.base.membership.members) {
-    if (member.id != NodeId(node_ + 1)) Post(LinkDown{member.id, /*refused=*/false});
+  for (size_t other = 0; other < network_->nodes(); ++other) {
+    if (other != node_) Post(LinkDown{NodeId(other + 1), /*refused=*/false});
   }
   network_->OnStart(node_);
   ScheduleTick();
@@ -120,6 +136,111 @@ void SimNode::DamageLog(Index first) {
   disk_.Truncate(first);
 }
 
+void SimNode::Wipe(const Membership& members, bool lost) {
+  context_.coverage->Count(Mark::kWipe);
+  context_.trace->Say(NodeName(node_) + " has a new data directory");
+  const uint64_t incarnation = disk_.incarnation + 1;
+  auto witnessed = std::exchange(disk_, {}).witnessed;
+  if (lost) disk_.witnessed = std::move(witnessed);
+  disk_.incarnation = incarnation;
+  disk_.base.membership = members;
+  disk_.state.membership = members;
+  network_->Forget(node_);
+}
+
+void SimNode::Change(const MembershipChange& change, std::function<void(absl::Status)> done) {
+  process_->replica->Change(change, clock_.MonotonicMicros() + kChangeWaitUs,
+                            [done = std::move(done)](absl::Status status) { done(status); });
+  Wake();
+}
+
+void SimNode::Transfer(NodeId target, std::function<void(absl::Status)> done) {
+  process_->replica->Transfer(target,
+                              [done = std::move(done)](absl::Status status) { done(status); });
+  Wake();
+}
+
+// What its transport finds out when a stream is opened, and its data directory remembers.
+bool SimNode::Admits(const SimNode& sender) {
+  if (!process_ || !sender.process_) return true;
+  const NodeId id(sender.node_ + 1);
+  const MembershipsInForce& mine = process_->memberships;
+  const SenderClaim claim{id, NodeName(sender.node_), sender.disk_.incarnation,
+                          sender.process_->memberships.newest.index};
+  if (!RefuseSender(mine, claim).empty()) return false;
+  const Member* member = mine.newest.membership.Find(id);
+  const bool newer = claim.membership_index > mine.newest.index;
+  if (member == nullptr || member->incarnation != 0 || newer) return true;
+  return disk_.peers.emplace(id, claim.incarnation).first->second == claim.incarnation;
+}
+
+void SimNode::OnMembership(const MembershipsInForce& memberships) {
+  if (memberships.newest.index < process_->memberships.newest.index) {
+    context_.coverage->Count(Mark::kMembershipBack);
+  }
+  process_->memberships = memberships;
+  std::erase_if(disk_.peers, [&](const auto& peer) { return !memberships.IsMember(peer.first); });
+}
+
+// A leader has the incarnations of who it talks to in the log.
+void SimNode::RecordIncarnations() {
+  const Core& core = process_->replica->core();
+  if (core.role() != Role::kLeader || core.memberships().newest.index > core.commit()) return;
+  for (const Member& member : core.membership().members) {
+    if (member.incarnation != 0) continue;
+    const SimNode& other = hooks_.node(member.id);
+    if (&other != this && (!other.alive() || !core.LinkIsUp(member.id) || !Admits(other))) continue;
+    Change(RecordIncarnation{member.id, other.disk_.incarnation}, [](const absl::Status&) {});
+    return;
+  }
+}
+
+void SimNode::Fetch(const SnapshotFetch& fetch) {
+  process_->fetch = {fetch.id, Index()};
+  TellOfFetch(fetch.id);
+  context_.scheduler->After(1 + Exponential(&random_, context_.options->fetch_mean_us),
+                            [this, fetch, alive = process_->alive] {
+                              if (*alive && process_->fetch.id == fetch.id) FetchFrom(fetch);
+                            });
+}
+
+// Also if it does not get on.
+void SimNode::TellOfFetch(uint64_t id) {
+  Post(SnapshotFetching{id, process_->fetch.index, 0, 1});
+  const CoreOptions& core = context_.options->replica.core;
+  context_.scheduler->After(core.snapshot_silence_ticks * core.tick_ms * 1000 / 8,
+                            [this, id, alive = process_->alive] {
+                              if (*alive && process_->fetch.id == id) TellOfFetch(id);
+                            });
+}
+
+// What the source has applied; it takes as long again until all of it is here.
+void SimNode::FetchFrom(const SnapshotFetch& fetch) {
+  SimNode& source = hooks_.node(fetch.source);
+  const bool reached =
+      network_->Reaches(node_, source.node_) && network_->Reaches(source.node_, node_);
+  const bool fails = !network_->calm() && random_.Chance(context_.options->fetch_fails);
+  const bool works = reached && source.process_ != nullptr && !source.paused_ && !fails &&
+                     source.process_->state->Recovered().at.index >= fetch.at_least;
+  if (!works) {
+    context_.coverage->Count(Mark::kSnapshotFailed);
+    process_->fetch = {};
+    return Post(SnapshotFetched{
+        fetch.id, absl::UnavailableError(NodeName(source.node_) + " broke off, or has none")});
+  }
+  const SimState state = source.process_->state->state();
+  process_->fetch.index = state.applied.at.index;
+  context_.scheduler->After(
+      1 + Exponential(&random_, context_.options->fetch_mean_us),
+      [this, fetch, state, alive = process_->alive] {
+        if (!*alive || process_->fetch.id != fetch.id) return;
+        context_.coverage->Count(Mark::kSnapshotFetched);
+        process_->fetch = {};
+        disk_.incoming = state;
+        Post(SnapshotFetched{fetch.id, LogBase{state.applied, state.membership}});
+      });
+}
+
 void SimNode::Post(Event event) {
   if (!process_) return;
   process_->mail.emplace_back(std::move(event));
@@ -155,6 +276,7 @@ void SimNode::Run() {
   Replica& replica = *process_->replica;
   replica.Perform();
   if (!replica.fatal().ok()) return OnFatal();
+  RecordIncarnations();
   process_->server->AfterPerform();
   context_.checker->AfterPerform(node_, replica);
   if (!process_->mail.empty()) Wake();
@@ -210,6 +332,12 @@ void SimNode::OnFatal() {
 }
 
 void SimNode::Send(Message message) {
+  SimNode& receiver = hooks_.node(message.to);
+  if (!receiver.Admits(*this) || !Admits(receiver)) {
+    context_.coverage->Count(Mark::kSenderRefused);
+    return;
+  }
+  context_.checker->OnSend(node_, message);
   network_->Send(node_, message);
   if (std::holds_alternative<HeartbeatMessage>(message.body)) hooks_.on_heartbeat();
 }

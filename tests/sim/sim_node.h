@@ -16,13 +16,17 @@
 
 namespace skein::sim {
 
-class SimNode final : public EventSink, private Transport, private Observer {
+class SimNode final : public EventSink,
+                      private Transport,
+                      private SnapshotFetcher,
+                      private Observer {
  public:
   SimNode(const SimContext& context, size_t node, const Membership& membership, Random random);
 
   struct Hooks {
     std::function<void()> on_leader;     // it has won an election
     std::function<void()> on_heartbeat;  // it has sent one
+    std::function<SimNode&(NodeId)> node;
   };
   // Once, before Start. Both outlive the node.
   void Connect(SimNetwork* network, SimRpc* rpc, Hooks hooks);
@@ -45,6 +49,16 @@ class SimNode final : public EventSink, private Transport, private Observer {
   void JumpWallClock(int64_t delta_ms) { clock_.wall_offset_ms += delta_ms; }
   // While it is down: the log loses its entries from `first` on.
   void DamageLog(Index first);
+  // While it is down: its data directory is replaced by an empty one, which belongs to a cluster of
+  // these members. `lost`: though it is one of them, and what it acknowledged counts.
+  void Wipe(const Membership& members, bool lost);
+  // It has a data directory, and may be started.
+  bool born() const { return !disk_.base.membership.members.empty(); }
+  // Operators' calls; only while it is alive.
+  void Change(const MembershipChange& change, std::function<void(absl::Status)> done);
+  void Transfer(NodeId target, std::function<void(absl::Status)> done);
+  // Whether it would listen to `sender` (R26, R27).
+  bool Admits(const SimNode& sender);
 
   // From the network, the disk, the transport.
   void Post(Event event) override;
@@ -72,16 +86,27 @@ class SimNode final : public EventSink, private Transport, private Observer {
     bool run_due = false;
     uint64_t ticks_due = 0;
     bool missed_ticks = false;
+    struct {
+      uint64_t id = 0;
+      Index index;
+    } fetch;  // that is under way
+    MembershipsInForce memberships;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   };
 
   // Transport, Observer.
   void Send(Message message) override;
+  void Fetch(const SnapshotFetch& fetch) override;
   void OnRoleChange(const RoleChange& change) override;
   void OnAppended(const std::vector<EntryPtr>& entries) override;
   void OnStage(Stage, Index) override {}
+  void OnMembership(const MembershipsInForce& memberships) override;
   void OnNotice(const std::string& notice) override;
 
+  void CompleteInstall();
+  void FetchFrom(const SnapshotFetch& fetch);
+  void TellOfFetch(uint64_t id);
+  void RecordIncarnations();
   void Wake();
   void Run();
   void HandleMail();

@@ -31,12 +31,16 @@ constexpr NamedRate kRates[] = {
     {"clog", &FaultRates::clog, kSecond / 5, 5 * kSecond},
     {"swizzle", &FaultRates::swizzle, 2 * kSecond, 20 * kSecond},
     {"break", &FaultRates::stream_break, kSecond / 5, 5 * kSecond},
+    {"garble", &FaultRates::garble, kSecond / 5, 5 * kSecond},
     {"stall", &FaultRates::disk_stall, kSecond / 5, 10 * kSecond},
     {"disk-error", &FaultRates::disk_error, 2 * kSecond, 20 * kSecond},
     {"disk-full", &FaultRates::disk_full, 2 * kSecond, 20 * kSecond},
     {"damage", &FaultRates::damage, kSecond, 10 * kSecond},
     {"wall-jump", &FaultRates::wall_jump, kSecond, 10 * kSecond},
     {"client-cut", &FaultRates::client_cut, kSecond / 2, 10 * kSecond},
+    {"wipe", &FaultRates::wipe, 2 * kSecond, 20 * kSecond},
+    {"change", &FaultRates::change, kSecond / 10, 3 * kSecond},
+    {"transfer", &FaultRates::transfer, kSecond / 5, 5 * kSecond},
 };
 
 struct NamedChance {
@@ -54,6 +58,7 @@ constexpr NamedChance kChances[] = {
     {"freeze", &SimOptions::freeze, 0.01},
     {"drift", &SimOptions::drift, 0.05},
     {"half-drain", &SimOptions::half_drain, 0.5},
+    {"fetch-fails", &SimOptions::fetch_fails, 0.5},
     {"ticks-first", &SimOptions::ticks_first, 1.0},
 };
 
@@ -82,6 +87,9 @@ void DrawLimits(Random* random, SimOptions* options) {
   core.applying_bytes_max = OneOf<uint64_t>(random, {1, 300, 2000, 1'000'000});
   core.memory_bytes_max = OneOf<uint64_t>(random, {0, 500, 2000, 1'000'000});
   core.trim_step_entries = OneOf<uint64_t>(random, {1, 4, 16, 100});
+  core.log_retention_bytes = OneOf<uint64_t>(random, {200, 1000, 10'000, 1'000'000});
+  core.level_entries_max = OneOf<uint64_t>(random, {0, 2, 16, 256});
+  core.snapshot_silence_ticks = 2 * core.election_ticks_max;
   ReplicaOptions& replica = options->replica;
   replica.entry_bytes_max = OneOf<uint64_t>(random, {1, 100, 500, 100'000});
   replica.queue_bytes_max = OneOf<uint64_t>(random, {50, 300, 1'000'000});
@@ -92,8 +100,10 @@ void DrawLimits(Random* random, SimOptions* options) {
 void DrawLoad(Random* random, SimOptions* options) {
   options->delay_min_us = OneOf<uint64_t>(random, {10, 100, 1000});
   options->delay_mean_us = OneOf<uint64_t>(random, {50, 300, 3000});
+  options->given_up_after_us = OneOf<uint64_t>(random, {kSecond / 2, 3 * kSecond, 60 * kSecond});
   options->sync_mean_us = OneOf<uint64_t>(random, {20, 500, 5000});
   options->apply_mean_us = OneOf<uint64_t>(random, {10, 100, 2000});
+  options->fetch_mean_us = OneOf<uint64_t>(random, {1'000, 50'000, 500'000});
   options->flush_every_us = OneOf<uint64_t>(random, {100'000, kSecond, 5 * kSecond});
   options->clients = random->Between(1, 6);
   options->calls_each = random->Between(1, 4);
@@ -119,6 +129,7 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   options.seed = seed;
   options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 3, 5, 5});
   options.learners = random.Chance(0.2) ? 1 : 0;
+  options.spares = OneOf<size_t>(&random, {0, 1, 2});
   DrawLimits(&random, &options);
   DrawLoad(&random, &options);
   // Some seeds have many faults, some few.

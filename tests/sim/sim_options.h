@@ -25,12 +25,17 @@ struct FaultRates {
   uint64_t clog = 0;          // a link holds everything for a while
   uint64_t swizzle = 0;       // all links of a node clog one by one, and open in another order
   uint64_t stream_break = 0;  // a stream loses its tail
+  uint64_t garble = 0;        // a message is damaged on the way
   uint64_t disk_stall = 0;
   uint64_t disk_error = 0;
   uint64_t disk_full = 0;
   uint64_t damage = 0;      // a log is cut amid acknowledged entries while its node is down
   uint64_t wall_jump = 0;   // of a wall clock, in either direction
   uint64_t client_cut = 0;  // a client loses a node
+  uint64_t wipe = 0;        // a node's data directory is replaced by an empty one
+  // Not faults: what operators do.
+  uint64_t change = 0;    // of the membership
+  uint64_t transfer = 0;  // of leadership
 };
 
 struct SimOptions {
@@ -38,6 +43,7 @@ struct SimOptions {
 
   size_t voters = 3;
   size_t learners = 0;
+  size_t spares = 0;  // nodes that are no members yet
   ReplicaOptions replica;
 
   // Messages between nodes: how long they take, in microseconds, and what may become of one.
@@ -47,11 +53,15 @@ struct SimOptions {
   double duplicate = 0;
   double reorder = 0;
   double replay = 0;
+  uint64_t given_up_after_us = 3'000'000;  // a link of which nothing comes back
 
   // Disks, in microseconds.
   uint64_t sync_mean_us = 500;
   uint64_t apply_mean_us = 100;
   uint64_t flush_every_us = 2'000'000;  // the state machine's, mean
+
+  uint64_t fetch_mean_us = 50'000;  // of a snapshot
+  double fetch_fails = 0;
 
   uint64_t revive_mean_us = 400'000;  // until a process that has ended is started again
 

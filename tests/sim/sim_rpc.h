@@ -41,7 +41,7 @@ struct Response {
   Term term;
   Revision applied;
   int64_t staleness_ms = -1;
-  std::vector<client::Member> members;  // for kStatus
+  client::MemberList members;  // for kStatus
 };
 
 class RpcEnds {

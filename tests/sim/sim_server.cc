@@ -44,17 +44,17 @@ void SimServer::OnRequest(Request request) {
 }
 
 // Only a leader knows how far the others are behind.
-std::vector<client::Member> SimServer::Members() const {
+client::MemberList SimServer::Members() const {
   const Core& core = replica_->core();
-  std::vector<client::Member> members;
-  for (const skein::Member& member : core.membership().members) {
+  client::MemberList list{.index = core.memberships().committed.index};
+  for (const skein::Member& member : core.memberships().committed.membership.members) {
     client::Member known{member.name, member.address, member.voter, std::nullopt};
     if (core.role() == Role::kLeader) {
       known.lag_ms = static_cast<int64_t>(replica_->LagOf(member.id).milliseconds);
     }
-    members.push_back(std::move(known));
+    list.members.push_back(std::move(known));
   }
-  return members;
+  return list;
 }
 
 void SimServer::Write(Request request) {

@@ -28,7 +28,7 @@ class SimServer {
   };
 
   void Write(Request request);
-  std::vector<client::Member> Members() const;
+  client::MemberList Members() const;
   void OnWritten(const Request& request, const ProposalResult& result);
   void Read(Request request);
   void ReadLinearizable(Request request);

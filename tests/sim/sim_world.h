@@ -17,7 +17,7 @@ namespace skein::sim {
 
 class SimWorld : public WorldWithoutFaults {
  public:
-  SimWorld() { checker_.Connect(context_, 1, {&image_}); }
+  SimWorld() { checker_.Connect(context_, {{{NodeId(1), "n1", "n1"}}}, {&image_}); }
 
   absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const Membership& initial) {
     faults_ = {};

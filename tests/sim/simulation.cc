@@ -27,17 +27,18 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
       context_{&options_, &scheduler_, &trace_, &coverage_, nullptr} {
   const Random random(options.seed);
   const Membership membership = MembershipOf(options_);
-  const size_t count = membership.members.size();
+  const size_t members = membership.members.size();
+  const size_t count = members + options_.spares;
   // The parts refer to each other through the context, so the checker must be there first.
   std::vector<const DiskImage*> disks;
   checker_ = std::make_unique<Checker>();
   context_.checker = checker_.get();
   for (size_t node = 0; node < count; ++node) {
-    nodes_.push_back(
-        std::make_unique<SimNode>(context_, node, membership, random.Fork(NodeName(node))));
+    nodes_.push_back(std::make_unique<SimNode>(
+        context_, node, node < members ? membership : Membership(), random.Fork(NodeName(node))));
     disks.push_back(&nodes_.back()->disk());
   }
-  checker_->Connect(context_, options_.voters, std::move(disks));
+  checker_->Connect(context_, membership, std::move(disks));
   network_ = std::make_unique<SimNetwork>(context_, count, static_cast<NetworkEnds*>(this),
                                           random.Fork("network"));
   rpc_ = std::make_unique<SimRpc>(context_, options_.clients + 1, count,
@@ -46,14 +47,16 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
     const size_t number = node->number();
     node->Connect(network_.get(), rpc_.get(),
                   {.on_leader = [this, number] { nemesis_->OnLeader(number); },
-                   .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); }});
+                   .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); },
+                   .node = [this](NodeId id) -> SimNode& { return *nodes_[id.value() - 1]; }});
   }
   for (size_t client = 0; client <= options_.clients; ++client) {
     clients_.push_back(std::make_unique<SimClient>(
         context_, client, count, rpc_.get(), random.Fork("client " + std::to_string(client))));
   }
-  nemesis_ = std::make_unique<Nemesis>(context_, &nodes_, network_.get(), rpc_.get(),
-                                       random.Fork("nemesis"));
+  operator_ = std::make_unique<SimOperator>(context_, &nodes_, random.Fork("operator"));
+  nemesis_ = std::make_unique<Nemesis>(context_, &nodes_, operator_.get(), network_.get(),
+                                       rpc_.get(), random.Fork("nemesis"));
 }
 
 void Simulation::OnMessage(size_t node, Message message) {
@@ -75,11 +78,14 @@ RunResult Simulation::Run() {
 
 void Simulation::Live() {
   trace_.Say(Describe(options_));
-  for (const auto& node : nodes_) node->Start();
+  for (const auto& node : nodes_) {
+    if (node->born()) node->Start();
+  }
   for (size_t client = 0; client < options_.clients; ++client) {
     clients_[client]->Start(options_.calls_each);
   }
   nemesis_->Start();
+  operator_->Start();
   while (checker_->violation().empty() && scheduler_.steps() < limits_.steps &&
          scheduler_.now_us() < limits_.until_us && scheduler_.RunNext()) {
   }
@@ -118,15 +124,6 @@ uint64_t Simulation::AppliedBy(const std::vector<size_t>& nodes) const {
   return applied;
 }
 
-// What follows a damaged log, or the entry before that, others have trimmed.
-bool Simulation::NeedsSnapshot(size_t number) const {
-  if (!nodes_[number]->IsDamaged()) return false;
-  const Index last = nodes_[number]->disk().last().at.index;
-  return std::any_of(nodes_.begin(), nodes_.end(), [last](const auto& other) {
-    return other->disk().base.point.at.index >= last;
-  });
-}
-
 std::string Simulation::NotYet(const std::vector<size_t>& healed) const {
   for (const auto& client : clients_) {
     if (client != clients_.back() && client->calls_under_way() > 0) return "calls are under way";
@@ -141,7 +138,8 @@ std::string Simulation::NotYet(const std::vector<size_t>& healed) const {
     if (!node.alive()) return NodeName(number) + " is down";
     const Core& core = node.replica()->core();
     if (core.role() == Role::kLeader) ++leaders;
-    if (NeedsSnapshot(number)) continue;
+    // Its removal was on its way when it was healed.
+    if (checker_->membership().membership.Find(core.self()) == nullptr) continue;
     if (core.damaged()) return NodeName(number) + " is not repaired";
     if (core.applied() != checker_->committed()) {
       return fmt::format("{} has applied index {} of {}", NodeName(number), core.applied().value(),

@@ -55,7 +55,6 @@ class Simulation final : private NetworkEnds, private RpcEnds {
   void Live();
   void Recover();
   uint64_t AppliedBy(const std::vector<size_t>& nodes) const;  // all together
-  bool NeedsSnapshot(size_t number) const;
   // Empty, or what is not yet as it should be.
   std::string NotYet(const std::vector<size_t>& healed) const;
 
@@ -70,6 +69,7 @@ class Simulation final : private NetworkEnds, private RpcEnds {
   std::unique_ptr<SimNetwork> network_;
   std::unique_ptr<SimRpc> rpc_;
   std::vector<std::unique_ptr<SimClient>> clients_;  // the last one only probes
+  std::unique_ptr<SimOperator> operator_;
   std::unique_ptr<Nemesis> nemesis_;
 };
 

@@ -152,6 +152,52 @@ TEST_F(DataDirectoryTest, APeerIsRememberedWhenFirstSeen) {
   EXPECT_TRUE((*directory)->CheckPeer(NodeId(3), 200).ok());
 }
 
+TEST_F(DataDirectoryTest, APeerThatIsForgottenMayComeWithAnotherDirectory) {
+  {
+    const auto directory = Open();
+    ASSERT_TRUE(directory.ok());
+    for (uint64_t peer = 2; peer <= 4; ++peer) {
+      ASSERT_TRUE((*directory)->CheckPeer(NodeId(peer), 100).ok());
+    }
+    (*directory)->ForgetPeersExcept({NodeId(2), NodeId(3)});
+    (*directory)->ForgetPeersExcept({NodeId(2), NodeId(4)});
+    EXPECT_FALSE((*directory)->CheckPeer(NodeId(2), 101).ok());
+    EXPECT_TRUE((*directory)->CheckPeer(NodeId(3), 101).ok());
+    EXPECT_TRUE((*directory)->SavePeers().ok());
+  }
+  const auto directory = Open();
+  ASSERT_TRUE(directory.ok());
+  EXPECT_FALSE((*directory)->CheckPeer(NodeId(2), 101).ok());
+  EXPECT_FALSE((*directory)->CheckPeer(NodeId(3), 100).ok());
+  EXPECT_TRUE((*directory)->CheckPeer(NodeId(4), 101).ok());
+}
+
+TEST_F(DataDirectoryTest, WhatIsForgottenIsSoOnTheDiskOnceItIsSaved) {
+  {
+    const auto directory = Open();
+    ASSERT_TRUE(directory.ok());
+    ASSERT_TRUE((*directory)->CheckPeer(NodeId(2), 100).ok());
+    (*directory)->ForgetPeersExcept({});
+    ASSERT_TRUE((*directory)->SavePeers().ok());
+  }
+  const auto directory = Open();
+  ASSERT_TRUE(directory.ok());
+  EXPECT_TRUE((*directory)->CheckPeer(NodeId(2), 101).ok());
+}
+
+TEST_F(DataDirectoryTest, ADirectoryCanBeLookedInto) {
+  const auto none = DataDirectory::Peek(path_);
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_FALSE(none->has_value());
+  const auto directory = Open();
+  ASSERT_TRUE(directory.ok());
+  const auto found = DataDirectory::Peek(path_);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(*found, (*directory)->identity());
+  std::ofstream(path_ + "/identity") << "damaged";
+  EXPECT_FALSE(DataDirectory::Peek(path_).ok());
+}
+
 TEST_F(DataDirectoryTest, ADamagedPeersFileIsRefused) {
   {
     const auto directory = Open();

@@ -1,5 +1,6 @@
 // The faults themselves: a test on a disk that only seems to fail would show nothing.
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <string>
 
@@ -20,12 +21,12 @@ class FaultyFsTest : public testing::Test {
   std::unique_ptr<rocksdb::WritableFile> Make(const std::string& name) {
     std::unique_ptr<rocksdb::WritableFile> file;
     EXPECT_TRUE(env_->NewWritableFile(temp_.File(name), &file, {}).ok());
-    SyncDirectory();
+    SyncDirectory(std::filesystem::path(temp_.File(name)).parent_path());
     return file;
   }
-  void SyncDirectory() {
+  void SyncDirectory(const std::string& path) {
     std::unique_ptr<rocksdb::Directory> directory;
-    ASSERT_TRUE(env_->NewDirectory(temp_.path(), &directory).ok());
+    ASSERT_TRUE(env_->NewDirectory(path, &directory).ok());
     ASSERT_TRUE(directory->Fsync().ok());
   }
   std::string Content(const std::string& name) const {
@@ -81,6 +82,46 @@ TEST_F(FaultyFsTest, AKillLosesNothingAndACrashTheFilesThatNobodyCanFind) {
   other->Kill();
   EXPECT_FALSE(file->Append("more").ok());
   EXPECT_EQ(Content("c"), "kept");
+}
+
+TEST_F(FaultyFsTest, ADirectoryTakesItsFilesAlong) {
+  std::filesystem::create_directory(temp_.File("old"));
+  WriteTwenty("old/a");
+  std::unique_ptr<rocksdb::WritableFile> file;
+  ASSERT_TRUE(env_->NewWritableFile(temp_.File("old/b"), &file, {}).ok());
+  SyncDirectory(temp_.File("old"));
+  ASSERT_TRUE(env_->NewWritableFile(temp_.File("old/c"), &file, {}).ok());
+  ASSERT_TRUE(env_->RenameFile(temp_.File("old"), temp_.File("new")).ok());
+  fs_->Crash();
+  EXPECT_EQ(Content("new/a"), "0123456789");
+  EXPECT_EQ(Content("new/b"), "");
+  EXPECT_EQ(Content("new/c"), "(none)");
+}
+
+TEST_F(FaultyFsTest, ALinkIsANameOfItsOwn) {
+  WriteTwenty("a");
+  ASSERT_TRUE(env_->LinkFile(temp_.File("a"), temp_.File("b")).ok());
+  SyncDirectory(temp_.path());
+  ASSERT_TRUE(env_->LinkFile(temp_.File("a"), temp_.File("c")).ok());
+  fs_->SetFreeBytes(0);
+  ASSERT_TRUE(env_->DeleteFile(temp_.File("a")).ok());
+  EXPECT_EQ(fs_->free_bytes(), 0u) << "its bytes are still there";
+  fs_->Crash();
+  EXPECT_EQ(Content("b"), "0123456789");
+  EXPECT_EQ(Content("c"), "(none)");
+}
+
+TEST_F(FaultyFsTest, AfterACrashDirectoriesStayAsTheyAre) {
+  WriteTwenty("a");
+  ASSERT_TRUE(env_->CreateDir(temp_.File("dir")).ok());
+  fs_->Crash();
+  EXPECT_FALSE(env_->CreateDir(temp_.File("other")).ok());
+  EXPECT_FALSE(env_->CreateDirIfMissing(temp_.File("other")).ok());
+  EXPECT_FALSE(env_->RenameFile(temp_.File("dir"), temp_.File("other")).ok());
+  EXPECT_FALSE(env_->LinkFile(temp_.File("a"), temp_.File("b")).ok());
+  EXPECT_FALSE(env_->DeleteDir(temp_.File("dir")).ok());
+  EXPECT_TRUE(FileExists(temp_.File("dir")));
+  EXPECT_FALSE(FileExists(temp_.File("other")) || FileExists(temp_.File("b")));
 }
 
 TEST_F(FaultyFsTest, ItCrashesInsteadOfAChangeByItsNumber) {

@@ -217,6 +217,54 @@ TEST_F(DamagedLogTest, TheDebtIsPaidWhenTheLogHasPassedTheMark) {
   EXPECT_EQ(recovery.acknowledged, Index(44));
 }
 
+// The log begins anew with a snapshot, but what it has acknowledged above that is still owed.
+TEST_F(DamagedLogTest, AResetLeavesTheDebtAboveIt) {
+  LoseTheEnd();
+  EntryChain other;
+  other.Puts(Term(2), 40);
+  const LogBase base{other.last(), {}};
+  WriteAndWait({.hard_state = HardState{.term = Term(2)}, .reset = base});
+  LogRecovery recovery = Open();
+  EXPECT_EQ(recovery.last, base.point);
+  EXPECT_EQ(recovery.acknowledged, Index(50));
+  WriteAndWait({.entries = other.Puts(Term(2), 9)});
+  EXPECT_EQ(Open().acknowledged, Index(50)) << "at 49 it is still owed";
+  WriteAndWait({.entries = other.Puts(Term(2), 2)});
+  recovery = Open();
+  EXPECT_EQ(recovery.last, other.last());
+  EXPECT_EQ(recovery.acknowledged, Index(51));
+}
+
+TEST_F(DamagedLogTest, AResetBeyondTheDebtPaysIt) {
+  LoseTheEnd();
+  for (const int index : {50, 60}) {
+    EntryChain other;
+    other.Puts(Term(static_cast<uint64_t>(index)), index);
+    WriteAndWait({.hard_state = HardState{.term = other.last().at.term},
+                  .reset = LogBase{other.last(), {}}});
+    const LogRecovery recovery = Open();
+    EXPECT_EQ(recovery.last, other.last());
+    EXPECT_EQ(recovery.acknowledged, other.last().at.index);
+  }
+}
+
+// A committed entry may be of an earlier term than the one that it has replaced (figure 3.7 of the
+// thesis). A crash may leave the mark of the old one and the log that begins with the new one.
+TEST_F(RocksLogStoreFaultTest, AMarkOfAnEntryThatASnapshotHasReplacedIsHarmless) {
+  Open();
+  WriteAndWait({.hard_state = HardState{.term = Term(7)}, .entries = chain_.Puts(Term(7), 50)});
+  const std::string mark = world().directory().File("acknowledged");
+  const std::string old_mark = *ReadFile(mark);
+  EntryChain other;
+  other.Puts(Term(6), 50);
+  WriteAndWait({.hard_state = HardState{.term = Term(8)}, .reset = LogBase{other.last(), {}}});
+  Close();
+  ASSERT_TRUE(ReplaceFile(mark, old_mark).ok());
+  const LogRecovery recovery = Open();
+  EXPECT_EQ(recovery.last, other.last());
+  EXPECT_EQ(recovery.acknowledged, Index(50));
+}
+
 // The mark is not synced: a loss of power may bring back the one of before the log passed it, which
 // names an entry that a leader of a later term has since replaced.
 TEST_F(DamagedLogTest, AnOldMarkOfALogThatWasReplacedMeanwhileIsNoDamage) {

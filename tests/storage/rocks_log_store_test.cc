@@ -1,4 +1,6 @@
 // What the RocksDB log does about damage, beyond the contract of LogStore.
+#include "storage/log_keys.h"
+#include "storage/record.h"
 #include "tests/storage/rocks_log_store_fixture.h"
 
 namespace skein {
@@ -109,6 +111,65 @@ TEST_F(RocksLogStoreTest, AnAcknowledgedEntryThatWasExchangedIsRefused) {
   Tamper(
       [&](rocksdb::DB* db) { ASSERT_TRUE(db->Put({}, EntryKeyOf(50), stranger->frame()).ok()); });
   EXPECT_NE(Refusal().find("another entry 50"), std::string::npos);
+}
+
+TEST_F(RocksLogStoreTest, RecordsOfMembershipsMustBeThoseOfTheEntries) {
+  Open();
+  std::vector<EntryPtr> entries = chain_.Puts(Term(1), 4);
+  entries.push_back(chain_.Change(Term(1), MembersNamed({"n1"})));  // 5
+  entries.push_back(chain_.Put(Term(1), "k", "v"));
+  entries.push_back(chain_.Change(Term(1), MembersNamed({"n1", "n2"})));  // 7
+  WriteAndWait({.hard_state = HardState{.term = Term(1), .commit = Index(6)}, .entries = entries});
+  Close();
+  std::string record;
+  Tamper([&](rocksdb::DB* db) {
+    ASSERT_TRUE(db->Get({}, MembershipKey(Index(7)), &record).ok());
+    ASSERT_TRUE(db->Delete({}, MembershipKey(Index(7))).ok());
+  });
+  EXPECT_NE(Refusal().find("lost the record of the membership of entry 7"), std::string::npos);
+  Close();
+  Tamper([&](rocksdb::DB* db) {
+    ASSERT_TRUE(db->Put({}, MembershipKey(Index(7)), record).ok());
+    ASSERT_TRUE(db->Put({}, MembershipKey(Index(5)), record).ok());  // sound, of another entry
+  });
+  EXPECT_NE(Refusal().find("damaged record of the membership of entry 5"), std::string::npos);
+  Close();
+  Tamper([&](rocksdb::DB* db) {
+    ASSERT_TRUE(db->Put({}, MembershipKey(Index(5)), SealRecord(entries[4]->payload())).ok());
+    ASSERT_TRUE(db->Put({}, MembershipKey(Index(6)), record).ok());
+  });
+  EXPECT_NE(Refusal().find("damaged record of the membership of entry 6"), std::string::npos);
+  Close();
+  Tamper([&](rocksdb::DB* db) { ASSERT_TRUE(db->Delete({}, MembershipKey(Index(6))).ok()); });
+  EXPECT_EQ(Open().memberships.size(), 2u);
+}
+
+TEST_F(RocksLogStoreTest, AMalformedMembershipIsNotWritten) {
+  Open();
+  const EntryPtr entry = Entry::Build({}, Term(1), EntryType::kMembership, 0, 0, "garbage");
+  Write({.hard_state = HardState{.term = Term(1)}, .entries = {entry}});
+  ASSERT_TRUE(events_->WaitUntil([](const std::vector<Event>& events) {
+    return !EventLog::AllOf<StorageFailed>(events).empty();
+  }));
+  EXPECT_TRUE(absl::IsDataLoss(events_->All<StorageFailed>().front().status));
+  EXPECT_EQ(Open().last, LogPoint{});
+}
+
+TEST_F(RocksLogStoreTest, ItTellsHowMuchIsBeforeTheTail) {
+  Open();
+  constexpr uint64_t kBytes = 50'000;
+  WriteAndWait({.hard_state = HardState{.term = Term(1), .commit = Index(30)},
+                .entries = chain_.Puts(Term(1), 40, kBytes)});
+  LogRecovery recovery = Open();
+  EXPECT_EQ(recovery.tail.size(), 10u);
+  EXPECT_GT(recovery.earlier_bytes, 25 * kBytes);
+  EXPECT_LT(recovery.earlier_bytes, 35 * kBytes);
+  store_->Trim(Index(20));
+  ASSERT_TRUE(
+      WaitUntil(std::chrono::seconds(20), [this] { return store_->FirstIndex() == Index(21); }));
+  recovery = Open();
+  EXPECT_GT(recovery.earlier_bytes, 7 * kBytes);
+  EXPECT_LT(recovery.earlier_bytes, 13 * kBytes);
 }
 
 TEST_F(RocksLogStoreTest, ADamagedEntryStopsAReadOfIt) {

@@ -19,17 +19,19 @@ std::string Show(const std::vector<EntryPtr>& entries) {
 
 }  // namespace
 
-CoreCluster::CoreCluster(const CoreOptions& options, size_t voters, size_t learners)
-    : options_(options), nodes_(voters + learners) {
+CoreCluster::CoreCluster(const CoreOptions& options, size_t voters, size_t learners, size_t spares)
+    : options_(options), nodes_(voters + learners + spares) {
   Membership membership;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].name = "n" + std::to_string(i + 1);
     nodes_[i].id = NodeId(i + 1);
+    if (i >= voters + learners) continue;
     membership.members.push_back({nodes_[i].id, nodes_[i].name, nodes_[i].name, i < voters});
   }
-  for (Node& node : nodes_) {
-    node.disk.base.membership = membership;
-    Start(&node);
+  for (size_t i = 0; i < voters + learners; ++i) {
+    nodes_[i].disk.base.membership = membership;
+    nodes_[i].disk.state.membership = membership;
+    Start(&nodes_[i]);
   }
 }
 
@@ -54,6 +56,10 @@ void CoreCluster::Start(Node* node) {
   recovery.acknowledged = disk.acknowledged;
   recovery.tail_base = disk.base.point;
   for (const EntryPtr& entry : disk.entries) {
+    if (entry->type() == EntryType::kMembership) {
+      recovery.memberships.push_back({entry->index(), {}});
+      SKEIN_CHECK(DecodeMembership(entry->payload(), &recovery.memberships.back().membership));
+    }
     if (entry->index() <= disk.hard_state.commit) {
       recovery.tail_base = entry->point();
     } else {
@@ -63,8 +69,10 @@ void CoreCluster::Start(Node* node) {
   node->writing.clear();
   node->send_after.clear();
   node->applying.clear();
+  node->fetching.reset();
+  node->installing.reset();
   node->persisted = 0;
-  node->core = std::make_unique<Core>(options_, node->id, std::move(recovery), disk.applied,
+  node->core = std::make_unique<Core>(options_, node->id, std::move(recovery), disk.state.point,
                                       Random(node->id.value()));
   node->reported_commit = node->core->commit();
 }
@@ -86,11 +94,13 @@ void CoreCluster::Perform(Node* node) {
     }
     if (ready.persist) {
       const LogWrite& write = *ready.persist;
-      Say(fmt::format(
-          "{} writes #{} term {} vote {}{} entries {}", node->name, write.id,
-          write.hard_state->term.value(), NameOf(write.hard_state->vote),
-          write.truncate_from ? fmt::format(" truncate from {}", write.truncate_from->value()) : "",
-          Show(write.entries)));
+      Say(fmt::format("{} writes #{} term {} vote {}{} entries {}", node->name, write.id,
+                      write.hard_state->term.value(), NameOf(write.hard_state->vote),
+                      write.reset ? fmt::format(" reset to {}", Show(write.reset->point.at))
+                      : write.truncate_from
+                          ? fmt::format(" truncate from {}", write.truncate_from->value())
+                          : "",
+                      Show(write.entries)));
       node->writing.push_back(write);
     }
     for (Message& message : ready.send_now) Network(std::move(message));
@@ -102,6 +112,8 @@ void CoreCluster::Perform(Node* node) {
       }
     }
     for (EntryPtr& entry : ready.apply) node->applying.push_back(std::move(entry));
+    if (ready.install) node->installing = ready.install;
+    if (ready.fetch) node->fetching = ready.fetch;
     for (const ReadGrant& grant : ready.reads) {
       Say(grant.granted ? fmt::format("{} read {} granted at index {}", node->name, grant.id,
                                       grant.index.value())
@@ -110,6 +122,11 @@ void CoreCluster::Perform(Node* node) {
     if (ready.role) {
       Say(fmt::format("{} is {} in term {}, leader {}: {}", node->name, RoleName(ready.role->role),
                       ready.role->term.value(), NameOf(ready.role->leader), ready.role->reason));
+    }
+    if (ready.membership) Say(*node, *ready.membership);
+    if (ready.transfer_over) {
+      Say(node->name + " has ended the handover: " +
+          (ready.transfer_over->ok() ? "done" : std::string(ready.transfer_over->message())));
     }
     if (ready.trim) {
       Say(fmt::format("{} trims up to {}", node->name, ready.trim->value()));
@@ -142,6 +159,7 @@ void CoreCluster::AnswerRead(Node* node, const LogRead& read) {
   }
   std::vector<EntryPtr> all = node->disk.entries;
   for (const LogWrite& write : node->writing) {
+    if (write.reset) all.clear();
     if (write.truncate_from) {
       std::erase_if(all, [&](const EntryPtr& e) { return e->index() >= *write.truncate_from; });
     }
@@ -172,6 +190,10 @@ void CoreCluster::CompleteWrite(Node* node) {
     }
     disk.hard_state = next;
   }
+  if (write.reset) {
+    disk.entries.clear();
+    disk.base = *write.reset;
+  }
   if (write.truncate_from) {
     std::erase_if(disk.entries,
                   [&](const EntryPtr& e) { return e->index() >= *write.truncate_from; });
@@ -190,8 +212,11 @@ void CoreCluster::CompleteWrite(Node* node) {
 bool CoreCluster::ApplySome(Node* node) {
   if (node->core == nullptr || node->hold_apply || node->applying.empty()) return false;
   const LogPoint last = node->applying.back()->point();
-  node->applying.clear();
-  node->disk.applied = last;
+  for (const EntryPtr& entry : std::exchange(node->applying, {})) {
+    if (entry->type() != EntryType::kMembership) continue;
+    SKEIN_CHECK(DecodeMembership(entry->payload(), &node->disk.state.membership));
+  }
+  node->disk.state.point = last;
   Step(node, Applied{last.at.index, last.revision, {}});
   return true;
 }
@@ -219,7 +244,8 @@ void CoreCluster::CheckDurable(const Message& message) {
   if (ack == nullptr || ack->rejected) return;
   const Index last = sender.disk.entries.empty() ? sender.disk.base.point.at.index
                                                  : sender.disk.entries.back()->index();
-  if (ack->match > last) Violate(sender.name + " acknowledged what is not on its disk");
+  if (ack->match > std::max(last, sender.disk.state.point.at.index))
+    Violate(sender.name + " acknowledged what is not on its disk");
 }
 
 void CoreCluster::Violate(const std::string& what) {
@@ -233,6 +259,7 @@ bool CoreCluster::Matches(const Message& message, const std::string& from,
 
 void CoreCluster::DeliverMessage(const Message& message) {
   if (cut_.count({message.from, message.to}) > 0) return;
+  if (!Admits(nodes_[message.to.value() - 1], message)) return;
   last_delivered_[{message.from, message.to}] = message;
   now_us_ += 10;
   Step(&nodes_[message.to.value() - 1], Received{message, now_us_});
@@ -310,6 +337,9 @@ void CoreCluster::Propose(const std::string& name, const std::string& key) {
     case ProposeStatus::kQueueFull:
       Say(name + " refuses " + key + ": too much is uncommitted");
       break;
+    case ProposeStatus::kTransferring:
+      Say(name + " refuses " + key + ": leadership is being handed over");
+      break;
   }
   Perform(&node);
 }
@@ -361,6 +391,8 @@ void CoreCluster::Crash(const std::string& name) {
   node.writing.clear();
   node.send_after.clear();
   node.applying.clear();
+  node.fetching.reset();
+  node.installing.reset();
   std::erase_if(network_, [&](const Message& m) { return m.from == node.id || m.to == node.id; });
 }
 
@@ -383,7 +415,7 @@ void CoreCluster::LoseLog(const std::string& name, Index first) {
 
 void CoreCluster::FlushState(const std::string& name) {
   Node& node = Find(name);
-  Step(&node, StateDurable{node.disk.applied.at.index});
+  Step(&node, StateDurable{node.disk.state.point.at.index});
 }
 
 void CoreCluster::Stabilise() {
@@ -397,6 +429,8 @@ void CoreCluster::Stabilise() {
         moved = true;
       }
       moved = ApplySome(&node) || moved;
+      moved = FinishFetch(&node) || moved;
+      moved = FinishInstall(&node) || moved;
     }
   }
 }
@@ -444,46 +478,6 @@ void CoreCluster::Check() {
       }
     }
   }
-}
-
-std::string CoreCluster::Describe(const Message& message) const {
-  struct Visitor {
-    std::string operator()(const AppendMessage& m) const {
-      return fmt::format("Append after {} entries {} commit {}", Show(m.previous), Show(m.entries),
-                         m.commit.value());
-    }
-    std::string operator()(const AppendAck& m) const {
-      if (m.rejected) {
-        return fmt::format("AppendAck rejects {}, log ends at {}, commit {}",
-                           m.previous_index.value(), Show(m.last.at), m.commit.value());
-      }
-      return fmt::format("AppendAck match {} applied {}", m.match.value(), m.applied.value());
-    }
-    std::string operator()(const HeartbeatMessage& m) const {
-      return fmt::format("Heartbeat round {} commit {}", m.round, m.commit.value());
-    }
-    std::string operator()(const HeartbeatAck& m) const {
-      return fmt::format("HeartbeatAck round {} match {}", m.round, m.match.value());
-    }
-    std::string operator()(const VoteMessage& m) const {
-      return fmt::format("{}Vote{} last {}", m.pre ? "Pre" : "", m.transfer ? " transfer" : "",
-                         Show(m.last));
-    }
-    std::string operator()(const VoteAck& m) const {
-      return fmt::format("{}VoteAck {}{}", m.pre ? "Pre" : "",
-                         m.granted ? "granted" : "refused: ", m.refusal);
-    }
-    std::string operator()(const ReadIndexMessage& m) const {
-      return fmt::format("ReadIndex {}", m.id);
-    }
-    std::string operator()(const ReadIndexAck& m) const {
-      return m.granted ? fmt::format("ReadIndexAck {} index {}", m.id, m.index.value())
-                       : fmt::format("ReadIndexAck {} refused", m.id);
-    }
-    std::string operator()(const TimeoutNowMessage&) const { return "TimeoutNow"; }
-  };
-  return fmt::format("{} -> {} term {} {}", NameOf(message.from), NameOf(message.to),
-                     message.term.value(), std::visit(Visitor(), message.body));
 }
 
 }  // namespace skein

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,8 +21,8 @@ namespace skein {
 
 class CoreCluster {
  public:
-  // `voters` nodes n1, n2, ... and as many learners after them.
-  CoreCluster(const CoreOptions& options, size_t voters, size_t learners);
+  // `voters` nodes n1, n2, ..., then the learners, then nodes that are down and no members.
+  CoreCluster(const CoreOptions& options, size_t voters, size_t learners, size_t spares = 0);
 
   // Each returns once the Readys that follow from it are performed. Unknown names abort.
   void Tick(const std::string& node, int ticks);
@@ -31,6 +32,18 @@ class CoreCluster {
   void Read(const std::string& node, uint64_t id);
   void LinkDown(const std::string& at, const std::string& peer, bool refused);
   void LinkUp(const std::string& at, const std::string& peer);
+  // The leader is asked for a change: `add n4`, `add-voter n4` (once level), `promote n4`, `remove
+  // n2`, `force-remove n2`, `move n2 ADDRESS`, `record n4` (its data directory).
+  void Change(const std::string& leader, const std::vector<std::string>& words);
+  // An empty node starts, as a member of what `source` belongs to.
+  void Join(const std::string& node, const std::string& source);
+  // While it is down: its data directory is replaced by an empty one.
+  void Wipe(const std::string& node);
+  void Transfer(const std::string& leader, const std::string& target);
+  // Snapshots arrive, or are installed, no more (or again); `FailFetch`: one could not be had.
+  void HoldFetch(const std::string& node, bool hold);
+  void HoldInstall(const std::string& node, bool hold);
+  void FailFetch(const std::string& node);
   // Messages between the two are lost, until Heal.
   void Cut(const std::string& a, const std::string& b);
   void CutOneWay(const std::string& from, const std::string& to);
@@ -73,8 +86,8 @@ class CoreCluster {
     std::vector<EntryPtr> entries;  // durable
     LogBase base;
     Index acknowledged;
-    LogPoint applied;
-    Index state_durable;
+    LogBase state;  // what is applied, and the membership as of it
+    uint64_t incarnation = 1;
   };
   struct Node {
     std::string name;
@@ -86,6 +99,10 @@ class CoreCluster {
     std::deque<EntryPtr> applying;
     bool hold_disk = false;
     bool hold_apply = false;
+    bool hold_fetch = false;
+    bool hold_install = false;
+    std::optional<SnapshotFetch> fetching;
+    std::optional<LogBase> installing;
     uint64_t persisted = 0;
     Index reported_commit;
   };
@@ -98,6 +115,10 @@ class CoreCluster {
   void AnswerRead(Node* node, const LogRead& read);
   void CompleteWrite(Node* node);
   bool ApplySome(Node* node);
+  bool FinishFetch(Node* node);
+  bool FinishInstall(Node* node);
+  void Say(const Node& node, const MembershipsInForce& memberships);
+  bool Admits(const Node& receiver, const Message& message);
   void Network(Message message);
   bool Matches(const Message& message, const std::string& from, const std::string& to) const;
   bool DeliverOne();

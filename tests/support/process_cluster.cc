@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -144,7 +145,10 @@ std::optional<int> Process::WaitForEnd(std::chrono::milliseconds timeout) {
 std::string Process::Output() const { return ReadAll(output_path_); }
 
 ProcessCluster::ProcessCluster(const ProcessClusterOptions& options)
-    : options_(options), ports_(options.nodes), processes_(options.nodes) {
+    : options_(options),
+      ports_(options.nodes + options.spares),
+      processes_(options.nodes + options.spares),
+      joins_(options.nodes + options.spares) {
   directory_.Keep(options.keep);
   if (options.proxied) {
     proxy_ = std::make_unique<FaultProxy>();
@@ -157,7 +161,8 @@ ProcessCluster::ProcessCluster(const ProcessClusterOptions& options)
       }
     }
   }
-  for (int node = 0; node < size(); ++node) Start(node);
+  std::fill(joins_.begin() + options.nodes, joins_.end(), true);
+  for (int node = 0; node < options.nodes; ++node) Start(node);
   status_client_ = NewClient();
 }
 
@@ -181,14 +186,24 @@ std::vector<std::string> ProcessCluster::Addresses() const {
 
 std::vector<std::string> ProcessCluster::Command(int node) const {
   std::string cluster;
-  for (int i = 0; i < size(); ++i) {
-    const bool through_link = options_.proxied && i != node;
-    cluster += (i == 0 ? "" : ",") + Name(i) + "=" +
-               (through_link ? link_ports_[node][i].address() : Address(i));
+  std::string join;
+  std::string links;
+  for (int i = 0; i < options_.nodes; ++i) {
+    cluster += (i == 0 ? "" : ",") + Name(i) + "=" + Address(i);
+    join += (i == 0 ? "" : ",") + Address(i);
+    if (!options_.proxied || i == node) continue;
+    links += (links.empty() ? "" : ",") + Name(i) + "=" + link_ports_[node][i].address();
   }
-  std::vector<std::string> command = {
-      SkeindPath(), "--id",        Name(node),          "--data-dir", DataDirectory(node),
-      "--listen",   Address(node), "--initial-cluster", cluster};
+  std::vector<std::string> command = {SkeindPath(),
+                                      "--id",
+                                      Name(node),
+                                      "--data-dir",
+                                      DataDirectory(node),
+                                      "--listen",
+                                      Address(node),
+                                      joins_[node] ? "--join" : "--initial-cluster",
+                                      joins_[node] ? join : cluster};
+  if (!links.empty()) command.insert(command.end(), {"--peer-addresses", links});
   command.insert(command.end(), options_.flags.begin(), options_.flags.end());
   return command;
 }
@@ -200,6 +215,13 @@ std::string ProcessCluster::Log(int node) const {
 void ProcessCluster::Start(int node) {
   SKEIN_CHECK(processes_[node] == nullptr || !processes_[node]->running());
   processes_[node] = std::make_unique<Process>(Command(node), directory_.File(Name(node) + ".log"));
+}
+
+void ProcessCluster::StartAnew(int node) {
+  SKEIN_CHECK(processes_[node] == nullptr || !processes_[node]->running());
+  std::filesystem::remove_all(DataDirectory(node));
+  joins_[node] = true;
+  Start(node);
 }
 
 void ProcessCluster::Kill(int node) { processes_[node]->Kill(); }
@@ -256,9 +278,7 @@ std::vector<int> ProcessCluster::Others(int node) const {
 }
 
 std::unique_ptr<Client> ProcessCluster::NewClient(const ClientOptions& options) const {
-  ClientOptions direct = options;
-  direct.discover = options.discover && !options_.proxied;
-  return Client::Connect(Addresses(), direct);
+  return Client::Connect(Addresses(), options);
 }
 
 Ended RunSkeind(const std::vector<std::string>& flags, const TempDir& directory,

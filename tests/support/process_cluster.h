@@ -69,9 +69,10 @@ class Process {
 
 struct ProcessClusterOptions {
   int nodes = 3;
+  // More nodes, that are not members and not started: they join those above when they are.
+  int spares = 0;
   std::vector<std::string> flags;  // for every node, after those that a cluster needs
-  // Every node reaches every other one through a link of its own, see proxy(). Clients go directly:
-  // they must not discover, since a node tells them the addresses at which it reaches the others.
+  // Every node reaches every other one through a link of its own, see proxy(). Clients go directly.
   bool proxied = false;
   bool keep = false;  // the directory stays
 };
@@ -102,6 +103,9 @@ class ProcessCluster {
   void Keep(bool keep) { directory_.Keep(keep); }
 
   void Start(int node);
+  // With an empty directory, as a node that joins those above rather than founding a cluster with
+  // them.
+  void StartAnew(int node);
   void Kill(int node);
   void Pause(int node);
   void Resume(int node);
@@ -128,6 +132,7 @@ class ProcessCluster {
   std::vector<std::vector<int>> links_;            // the same
   std::unique_ptr<FaultProxy> proxy_;
   std::vector<std::unique_ptr<Process>> processes_;
+  std::vector<bool> joins_;
   std::unique_ptr<Client> status_client_;
 };
 

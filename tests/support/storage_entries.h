@@ -1,12 +1,14 @@
 // Builds chains of entries for tests.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "replication/command.h"
 #include "replication/core/entry.h"
+#include "replication/core/membership.h"
 
 namespace skein {
 
@@ -32,6 +34,10 @@ class EntryChain {
   EntryPtr Commands(Term term, uint32_t count, const std::string& batch) {
     return Add(Entry::Build(last_, term, EntryType::kCommands, count, 0, batch));
   }
+  EntryPtr Change(Term term, const Membership& membership) {
+    return Add(
+        Entry::Build(last_, term, EntryType::kMembership, 0, 0, EncodeMembership(membership)));
+  }
   // So many puts, one per entry, of values of so many bytes.
   std::vector<EntryPtr> Puts(Term term, int count, size_t value_bytes = 10) {
     std::vector<EntryPtr> entries;
@@ -50,6 +56,17 @@ class EntryChain {
 
   LogPoint last_;
 };
+
+// Voters with these names.
+inline Membership MembersNamed(const std::vector<std::string>& names) {
+  Membership membership;
+  for (const std::string& name : names) {
+    membership.members.push_back({.id = NodeIdOf(name), .name = name, .address = name + ":7411"});
+  }
+  std::sort(membership.members.begin(), membership.members.end(),
+            [](const Member& a, const Member& b) { return a.id < b.id; });
+  return membership;
+}
 
 inline std::vector<LogPoint> PointsOf(const std::vector<EntryPtr>& entries) {
   std::vector<LogPoint> points;

@@ -91,7 +91,8 @@ class FaultyFs::WritableFile final : public rocksdb::FSWritableFileOwnerWrapper 
       size = fs_->files_[name_].size;
     }
     return fs_->Sync(name_, [&] {
-      const IOStatus status = (target()->*method)(options, debug);
+      const IOStatus status =
+          fs_->omits_real_syncs_ ? IOStatus::OK() : (target()->*method)(options, debug);
       if (!status.ok()) return status;
       MutexLock lock(&fs_->mu_);
       FileState& file = fs_->files_[name_];
@@ -110,12 +111,17 @@ class FaultyFs::Directory final : public rocksdb::FSDirectoryWrapper {
       : FSDirectoryWrapper(std::move(target)), fs_(fs), name_(std::move(name)) {}
 
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return fs_->Sync(name_, [&] { return Linked(FSDirectoryWrapper::Fsync(options, debug)); });
+    return fs_->Sync(name_, [&] {
+      return Linked(fs_->omits_real_syncs_ ? IOStatus::OK()
+                                           : FSDirectoryWrapper::Fsync(options, debug));
+    });
   }
   IOStatus FsyncWithDirOptions(const IOOptions& options, IODebugContext* debug,
                                const rocksdb::DirFsyncOptions& directory) override {
     return fs_->Sync(name_, [&] {
-      return Linked(FSDirectoryWrapper::FsyncWithDirOptions(options, debug, directory));
+      return Linked(fs_->omits_real_syncs_
+                        ? IOStatus::OK()
+                        : FSDirectoryWrapper::FsyncWithDirOptions(options, debug, directory));
     });
   }
 
@@ -401,12 +407,14 @@ IOStatus FaultyFs::NewDirectory(const std::string& name, const IOOptions& option
 IOStatus FaultyFs::DeleteFile(const std::string& name, const IOOptions& options,
                               IODebugContext* debug) {
   return Change(name, [&] {
+    uint64_t links = 1;
+    target()->NumFileLinks(name, options, &links, debug).PermitUncheckedError();
     const IOStatus status = target()->DeleteFile(name, options, debug);
     if (!status.ok()) return status;
     MutexLock lock(&mu_);
     const auto file = files_.find(Normal(name));
     if (file == files_.end()) return status;
-    GiveBack(file->second.size);
+    if (links == 1) GiveBack(file->second.size);
     files_.erase(file);
     return status;
   });
@@ -417,15 +425,53 @@ IOStatus FaultyFs::RenameFile(const std::string& from, const std::string& to,
   return Change(from, [&] {
     const IOStatus status = target()->RenameFile(from, to, options, debug);
     if (!status.ok()) return status;
+    const std::string from_name = Normal(from);
+    const std::string to_name = Normal(to);
     MutexLock lock(&mu_);
-    const auto file = files_.find(Normal(from));
-    if (file == files_.end()) return status;
-    const FileState state = file->second;
-    files_.erase(file);
-    files_[Normal(to)] = state;
-    LinkFilesOf(std::filesystem::path(Normal(to)).parent_path().string());
+    std::map<std::string, FileState> moved;  // the file, or those in the directory
+    std::erase_if(files_, [&](const auto& file) {
+      const bool is_it = file.first == from_name || file.first.starts_with(from_name + "/");
+      if (is_it) moved[to_name + file.first.substr(from_name.size())] = file.second;
+      return is_it;
+    });
+    for (const auto& [name, state] : moved) files_[name] = state;
+    LinkFilesOf(std::filesystem::path(to_name).parent_path().string());
     return status;
   });
+}
+
+IOStatus FaultyFs::LinkFile(const std::string& from, const std::string& to,
+                            const IOOptions& options, IODebugContext* debug) {
+  return Change(to, [&] {
+    const IOStatus status = target()->LinkFile(from, to, options, debug);
+    if (!status.ok()) return status;
+    MutexLock lock(&mu_);
+    const auto file = files_.find(Normal(from));
+    FileState state;  // of one from before: all of it is synced
+    if (file != files_.end()) {
+      state = file->second;
+    } else {
+      state.size = state.synced = std::filesystem::file_size(to);
+    }
+    state.linked = false;
+    files_[Normal(to)] = state;
+    return status;
+  });
+}
+
+IOStatus FaultyFs::CreateDir(const std::string& name, const IOOptions& options,
+                             IODebugContext* debug) {
+  return Change(name, [&] { return target()->CreateDir(name, options, debug); });
+}
+
+IOStatus FaultyFs::CreateDirIfMissing(const std::string& name, const IOOptions& options,
+                                      IODebugContext* debug) {
+  return Change(name, [&] { return target()->CreateDirIfMissing(name, options, debug); });
+}
+
+IOStatus FaultyFs::DeleteDir(const std::string& name, const IOOptions& options,
+                             IODebugContext* debug) {
+  return Change(name, [&] { return target()->DeleteDir(name, options, debug); });
 }
 
 IOStatus FaultyFs::GetFreeSpace(const std::string& path, const IOOptions& options, uint64_t* bytes,

@@ -11,6 +11,7 @@
 //     directory: a file system's journal keeps their order.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,10 +38,13 @@ class FaultyFs final : public rocksdb::FileSystemWrapper {
   void CrashAtChange(uint64_t number, const TornTail& tail = {});
   // The end of the process alone, as by kill -9: what was written stays.
   void Kill();
-  // Appends, syncs, truncations, creations, renames and deletions so far, failed ones included.
+  // Appends, syncs, truncations, creations, links, renames and deletions so far, those of
+  // directories and failed ones included.
   uint64_t changes() const;
   bool crashed() const;
 
+  // From now on syncs take no time: they protect from Crash alone, not from a real loss of power.
+  void OmitRealSyncs() { omits_real_syncs_ = true; }
   void FailSyncsOf(const std::string& pattern);
   // They hang until the pattern changes, or until the crash.
   void HangSyncsOf(const std::string& pattern);
@@ -88,6 +92,15 @@ class FaultyFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to,
                                const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus LinkFile(const std::string& from, const std::string& to,
+                             const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus CreateDir(const std::string& name, const rocksdb::IOOptions& options,
+                              rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus CreateDirIfMissing(const std::string& name, const rocksdb::IOOptions& options,
+                                       rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus DeleteDir(const std::string& name, const rocksdb::IOOptions& options,
+                              rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus GetFreeSpace(const std::string& path, const rocksdb::IOOptions& options,
                                  uint64_t* bytes, rocksdb::IODebugContext* debug) override;
 
@@ -118,6 +131,7 @@ class FaultyFs final : public rocksdb::FileSystemWrapper {
   void LinkFilesOf(const std::string& directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveBack(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  std::atomic<bool> omits_real_syncs_{false};
   std::shared_mutex disk_mu_;  // shared by changes, alone for a crash; taken before mu_
   mutable Mutex mu_;
   CondVar syncs_released_;

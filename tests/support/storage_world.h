@@ -11,9 +11,11 @@
 #include "gtest/gtest.h"
 #include "storage/kv_state_machine.h"
 #include "storage/rocks_log_store.h"
+#include "storage/snapshot_store.h"
 #include "tests/contract/world.h"
 #include "tests/support/storage_event_log.h"
 #include "tests/support/storage_faulty_fs.h"
+#include "tests/support/storage_transfer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 
@@ -33,18 +35,25 @@ class PlainWorld : public WorldWithoutFaults {
     return std::unique_ptr<StateMachine>(*std::move(state));
   }
   std::optional<std::string> Get(StateMachine& state, const std::string& key) {
-    const auto value = dynamic_cast<KvStateMachine&>(state).Get(key);
+    const auto value = Kv(state).Get(key);
     EXPECT_TRUE(value.ok()) << value.status();
     if (!value.ok() || !value->has_value()) return std::nullopt;
     return (*value)->value;
   }
   uint64_t Digest(StateMachine& state) {
-    const auto digest = dynamic_cast<KvStateMachine&>(state).Digest();
+    const auto digest = Kv(state).Digest();
     EXPECT_TRUE(digest.ok()) << digest.status();
     return digest.ok() ? *digest : 0;
   }
-  bool MakeDurable(StateMachine& state) {
-    return dynamic_cast<KvStateMachine&>(state).Flush().ok();
+  bool MakeDurable(StateMachine& state) { return Kv(state).Flush().ok(); }
+  // Brings a snapshot of all that `source`, opened on the world `from`, has applied to this world,
+  // ready for Install on `target`.
+  absl::StatusOr<LogBase> Fetch(PlainWorld& from, StateMachine& source, StateMachine& target) {
+    auto store = SnapshotStore::Open(from.options(), from.directory().path(), &Kv(source));
+    if (!store.ok()) return store.status();
+    const auto snapshot = (*store)->Get(Kv(source).applied_index(), WithoutPause);
+    if (!snapshot.ok()) return snapshot.status();
+    return Receive(**snapshot, Kv(target).incoming());
   }
   bool WaitUntil(const EventLog& log, const std::function<bool(const std::vector<Event>&)>& done) {
     return log.WaitUntil(done);
@@ -52,6 +61,8 @@ class PlainWorld : public WorldWithoutFaults {
 
   StorageOptions& options() { return options_; }
   const TempDir& directory() const { return directory_; }
+
+  static KvStateMachine& Kv(StateMachine& state) { return dynamic_cast<KvStateMachine&>(state); }
 
  protected:
   TempDir directory_;

@@ -1,12 +1,19 @@
 #include "replication/core/core.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/check.h"
 #include "common/planted_bug.h"
 
 namespace skein {
+namespace {
+
+// How exactly the budget for the log is kept.
+constexpr uint64_t kRetentionSteps = 256;
+
+}  // namespace
 
 const char* RoleName(Role role) {
   switch (role) {
@@ -26,14 +33,16 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
            Random random)
     : options_(options),
       self_(self),
-      membership_(std::move(recovery.base.membership)),
-      log_base_(recovery.base.point),
       recovered_term_(recovery.hard_state.term),
       acknowledged_(std::max(recovery.acknowledged, applied.at.index)),
       term_(recovery.hard_state.term),
       vote_(SKEIN_PLANTED("forgets-vote") ? NodeId() : recovery.hard_state.vote),
       log_(recovery.tail_base, std::move(recovery.tail),
-           std::max(recovery.hard_state.commit, applied.at.index)),
+           std::max(recovery.hard_state.commit, applied.at.index),
+           EarlierEntries{recovery.base.point.at.index, recovery.earlier_bytes},
+           options.log_retention_bytes / kRetentionSteps),
+      log_base_(recovery.base.point),
+      memberships_{{recovery.base.point.at.index, std::move(recovery.base.membership)}},
       verified_(log_.commit()),
       applied_(applied.at.index),
       applying_(applied.at.index),
@@ -41,6 +50,11 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       all_matched_(log_base_.at.index),
       trimmed_(log_base_.at.index),
       timer_(options, random.Fork("election")) {
+  std::move(recovery.memberships.begin(), recovery.memberships.end(),
+            std::back_inserter(memberships_));
+  announced_memberships_ = memberships();
+  // An installation that was completed at the start may have brought a later term.
+  if (log_.last().at.term > term_) SetTerm(log_.last().at.term, NodeId());
   announced_ = {role_, term_, leader_, ""};
   if (log_.last_index() < acknowledged_) {
     damaged_ = true;
@@ -62,6 +76,9 @@ void Core::Step(const Event& event) {
     void operator()(const StateDurable& e) {
       core->state_durable_ = std::max(core->state_durable_, e.index);
     }
+    void operator()(const SnapshotFetching& e) { core->OnSnapshotFetching(e); }
+    void operator()(const SnapshotFetched& e) { core->OnSnapshotFetched(e); }
+    void operator()(const Installed& e) { core->OnInstalled(e); }
     void operator()(const LinkUp& e) { core->OnLinkUp(e.peer); }
     void operator()(const LinkDown& e) { core->OnLinkDown(e); }
     void operator()(const StorageFailed& e) { core->ready_.fatal = e.status; }
@@ -72,17 +89,12 @@ void Core::Step(const Event& event) {
 ProposeResult Core::Propose(uint32_t command_count, uint64_t cluster_time_ms,
                             std::string_view payload) {
   if (role_ != Role::kLeader) return {ProposeStatus::kNotLeader, nullptr};
+  if (transfer_) return {ProposeStatus::kTransferring, nullptr};
   if (log_.uncommitted_bytes() > options_.uncommitted_bytes_max) {
     return {ProposeStatus::kQueueFull, nullptr};
   }
-  if (log_.InMemory(log_.last_index())) {
-    cluster_time_ms = std::max(cluster_time_ms, log_.At(log_.last_index())->cluster_time_ms());
-  }
-  EntryPtr entry = Entry::Build(log_.last(), term_, EntryType::kCommands, command_count,
-                                cluster_time_ms, payload);
-  log_.Append(entry);
-  verified_ = log_.last_index();
-  return {ProposeStatus::kAppended, std::move(entry)};
+  return {ProposeStatus::kAppended,
+          Append(EntryType::kCommands, command_count, cluster_time_ms, payload)};
 }
 
 void Core::OnTick() {
@@ -101,13 +113,14 @@ void Core::OnTick() {
                             forward_in_flight_.end());
     forward_in_flight_.clear();
   }
+  // The leader must not take it for silent.
+  if (installing_ && now_ticks_ % options_.election_ticks_min == 0) incoming_->report_due = true;
   if (timer_.Expired()) OnElectionTimeout();
 }
 
 void Core::OnReceived(const Received& event) {
   const Message& message = event.message;
   if (message.to != self_ || message.from == self_) return;
-  if (membership_.Find(message.from) == nullptr) return;
   if (AcceptTerm(message)) Dispatch(message, event.received_us);
 }
 
@@ -123,7 +136,8 @@ bool Core::AcceptTerm(const Message& message) {
     // R9: who hears a live leader does not let a candidate raise its term.
     if (vote != nullptr && !vote->transfer && HearsLiveLeader()) return true;
     const bool from_leader = std::holds_alternative<AppendMessage>(message.body) ||
-                             std::holds_alternative<HeartbeatMessage>(message.body);
+                             std::holds_alternative<HeartbeatMessage>(message.body) ||
+                             std::holds_alternative<SnapshotOffer>(message.body);
     BecomeFollower(
         message.term, from_leader ? message.from : NodeId(),
         "saw term " + std::to_string(message.term.value()) + " of " + NameOf(message.from));
@@ -153,6 +167,8 @@ void Core::Dispatch(const Message& message, uint64_t received_us) {
     void operator()(const ReadIndexMessage& m) { core->OnReadIndex(message, m); }
     void operator()(const ReadIndexAck& m) { core->OnReadIndexAck(message, m); }
     void operator()(const TimeoutNowMessage&) { core->OnTimeoutNow(message); }
+    void operator()(const SnapshotOffer& m) { core->OnSnapshotOffer(message, m); }
+    void operator()(const SnapshotReport& m) { core->OnSnapshotReport(message, m); }
   };
   std::visit(Visitor{this, message, received_us}, message.body);
 }
@@ -172,6 +188,7 @@ void Core::OnPersisted(const Persisted& event) {
 }
 
 void Core::OnLogRead(const LogReadDone& event) {
+  while (!log_reads_.empty() && log_reads_.front().first <= event.id) log_reads_.pop_front();
   if (event.entries.empty()) {
     Fatal("the log store returned no entry for a read");
     return;
@@ -233,8 +250,9 @@ void Core::OnLinkUp(NodeId peer) {
   // The clock behind its stamps may be another one now.
   it->second.fresh_stamp_us = 0;
   it->second.fresh_index = Index();
-  // Whatever was on the old stream may be lost.
-  it->second.Probe(it->second.match.Next());
+  // Whatever was on the old stream may be lost, and what it had applied but not made durable.
+  it->second.applied = Index();
+  it->second.ProbeAgain();
 }
 
 void Core::OnLinkDown(const LinkDown& event) {
@@ -250,14 +268,15 @@ void Core::OnLinkDown(const LinkDown& event) {
 
 bool Core::ReachesQuorum() const {
   size_t reachable = 0;
-  for (const Member& member : membership_.members) {
+  for (const Member& member : membership().members) {
     if (member.voter && (member.id == self_ || LinkIsUp(member.id))) ++reachable;
   }
-  return reachable >= membership_.QuorumSize();
+  return reachable >= membership().QuorumSize();
 }
 
 void Core::CheckInvariants() const {
-  SKEIN_CHECK(applied_ <= applying_ || applying_ <= log_.commit());
+  SKEIN_CHECK(applied_ <= applying_);
+  SKEIN_CHECK(!installing_ || (incoming_ && role_ == Role::kFollower));
   SKEIN_CHECK(log_.commit() <= log_.last_index());
   SKEIN_CHECK(log_.durable() <= log_.last_index());
   SKEIN_CHECK(log_.base().at.index <= log_.commit());

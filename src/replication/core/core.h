@@ -22,7 +22,7 @@
 #include "replication/core/election_timer.h"
 #include "replication/core/event.h"
 #include "replication/core/log.h"
-#include "replication/core/membership.h"
+#include "replication/core/membership_change.h"
 #include "replication/core/options.h"
 #include "replication/core/progress.h"
 #include "replication/core/read_index_queue.h"
@@ -33,14 +33,20 @@ namespace skein {
 
 // What became of a proposal.
 enum class ProposeStatus : uint8_t {
-  kAppended = 0,   // in this leader's log, at `ProposeResult::entry`
-  kNotLeader = 1,  // not appended
-  kQueueFull = 2,  // not appended: too much is uncommitted (R19)
+  kAppended = 0,      // in this leader's log, at `ProposeResult::entry`
+  kNotLeader = 1,     // not appended
+  kQueueFull = 2,     // not appended: too much is uncommitted (R19)
+  kTransferring = 3,  // not appended: leadership is being handed over (R28)
 };
 
 struct ProposeResult {
   ProposeStatus status = ProposeStatus::kNotLeader;
   EntryPtr entry;  // when appended
+};
+
+struct ChangeResult {
+  absl::Status status;  // why not appended; kUnavailable: try again, perhaps elsewhere
+  EntryPtr entry;       // when appended
 };
 
 class Core {
@@ -55,6 +61,13 @@ class Core {
   // the larger of it and the predecessor's is taken (R33).
   ProposeResult Propose(uint32_t command_count, uint64_t cluster_time_ms, std::string_view payload);
 
+  // Appends a change of the membership, if this node leads and may (R22, R24, R25).
+  ChangeResult ProposeChange(const MembershipChange& change, uint64_t cluster_time_ms);
+
+  // Hands leadership over (R28), to the most advanced voter if `target` is 0: takes no proposals
+  // until it is over, which Ready::transfer_over tells. Not OK: why it is not even tried.
+  absl::Status Transfer(NodeId target);
+
   // Asks for the index that a linearizable read needs. Answered in Ready::reads, on the leader
   // after a heartbeat round (R14), on a follower after asking the leader (R15).
   void ReadIndex(uint64_t id);
@@ -67,7 +80,16 @@ class Core {
   Term term() const { return term_; }
   NodeId vote() const { return vote_; }
   NodeId leader() const { return leader_; }
-  const Membership& membership() const { return membership_; }
+  // The newest in the log, committed or not (R23), and the index of its entry.
+  const Membership& membership() const { return memberships_.back().membership; }
+  MembershipsInForce memberships() const;
+  // A leader on its way out: it should take no proposals any more.
+  bool IsLeaving() const {
+    return transfer_.has_value() || (role_ == Role::kLeader && !membership().IsVoter(self_));
+  }
+  bool transferring() const { return transfer_.has_value(); }
+  // The snapshot that this node is fetching or installing; null: none.
+  const SnapshotReport* incoming() const { return incoming_ ? &incoming_->report : nullptr; }
   const Log& log() const { return log_; }
   Index commit() const { return log_.commit(); }
   Index durable() const { return log_.durable(); }
@@ -103,6 +125,7 @@ class Core {
   void Dispatch(const Message& message, uint64_t received_us);
 
   // core_election.cc
+  bool MayCampaign() const;
   void Campaign(bool pre, bool transfer, const std::string& reason);
   void SendVotes(bool pre, bool transfer);
   void CountVotes();
@@ -113,7 +136,9 @@ class Core {
   bool HearsLiveLeader() const;
   void BecomeFollower(Term term, NodeId leader, const std::string& reason);
   void BecomeLeader(size_t votes);
+  NodeId BestVoter() const;
   void SetTerm(Term term, NodeId vote);
+  bool DiskHangs(uint64_t ticks) const;
   void GiveUpForStall();
   void OnElectionTimeout();
 
@@ -146,21 +171,50 @@ class Core {
   void CheckRepaired();
   Index AckMatch() const;
 
+  // core_membership.cc
+  EntryPtr Append(EntryType type, uint32_t commands, uint64_t cluster_time_ms,
+                  std::string_view payload);
+  absl::Status RefuseChange(const MembershipChange& change) const;
+  absl::Status RefuseIfBehind(NodeId id) const;
+  bool Reaches(const Progress& progress) const;
+  absl::Status RefuseRemoval(const RemoveMember& change) const;
+  bool AppendMembership(const Entry& entry);
+  void TruncateFrom(Index first);
+  void UseMembership();
+  void MaybePromote();
+  void LeaveIfRemoved();
+  void TransferTick();
+  void MaybeTransfer();
+  void EndTransfer(absl::Status how);
+
+  // core_snapshot.cc
+  void OfferSnapshot(NodeId to, Progress* progress);
+  NodeId SnapshotSource(NodeId to) const;
+  void OnSnapshotOffer(const Message& message, const SnapshotOffer& offer);
+  void OnSnapshotReport(const Message& message, const SnapshotReport& report);
+  void OnSnapshotFetching(const SnapshotFetching& event);
+  void OnSnapshotFetched(const SnapshotFetched& event);
+  void OnInstalled(const Installed& event);
+  void ResetTo(const LogBase& base);
+  void FailIncoming(const std::string& error);
+  void ReportIncoming();
+  void SnapshotTick(NodeId id, Progress* progress);
+
   // core_ready.cc
   void Send(NodeId to, Term term, MessageBody body);
   void Fatal(const std::string& message);
   void Notice(std::string notice) { ready_.notices.push_back(std::move(notice)); }
+  uint64_t ReadLog(Index first);
   void TakeWrite();
   void TakeApply();
   void TakeTrim();
-  std::string NameOf(NodeId id) const { return membership_.NameOf(id); }
+  void TakeMembership();
+  std::string NameOf(NodeId id) const;
   std::string Ago(uint64_t ticks) const;
 
   // Constant after construction.
   const CoreOptions options_;
   const NodeId self_;
-  const Membership membership_;
-  const LogPoint log_base_;
   const Term recovered_term_;
   const Index acknowledged_;  // by this node before it started, whatever its log holds
 
@@ -173,6 +227,10 @@ class Core {
   uint64_t persisted_write_ = 0;
 
   Log log_;
+  LogPoint log_base_;  // where the log began when this process did, or was reset to since
+  // That of the log's beginning, and those of the changes in it.
+  std::deque<MembershipAt> memberships_;
+  MembershipsInForce announced_memberships_;
   bool damaged_ = false;
   Index verified_;       // equal to the current leader's log up to here
   Index leader_commit_;  // as the leader of this term said last
@@ -184,6 +242,7 @@ class Core {
   Index all_matched_;
   Index trimmed_;
   uint64_t next_log_read_ = 1;
+  std::deque<std::pair<uint64_t, uint64_t>> log_reads_;  // under way: id, and when it was asked for
   uint64_t apply_log_read_ = 0;  // the LogRead whose entries are to be applied; 0: none
   Index apply_read_to_;          // what it reads above this was not committed and may be replaced
 
@@ -197,9 +256,20 @@ class Core {
   std::set<NodeId> links_down_;
   int fast_tries_left_ = 0;  // R11: elections that need not wait for the election timeout
 
+  // A snapshot on its way to this node.
+  struct Incoming {
+    Term term;           // in which it was offered last
+    uint64_t fetch = 0;  // 0: over
+    NodeId source;
+    SnapshotReport report;  // as it was, or will be, told
+    bool report_due = true;
+  };
+  std::optional<Incoming> incoming_;
+  uint64_t next_fetch_ = 1;
+  bool installing_ = false;
+
   // Candidates.
   std::map<NodeId, bool> votes_;
-  bool transfer_election_ = false;
 
   // Leader.
   std::map<NodeId, Progress> progress_;
@@ -209,6 +279,14 @@ class Core {
   uint64_t confirmed_round_ = 0;
   ReadIndexQueue reads_;
   std::vector<ReadRequest> reads_before_commit_;  // wait for an entry of this term (R14)
+
+  struct Handover {
+    NodeId target;
+    uint64_t ticks_left = 0;
+    bool asked = false;  // the target was told to campaign
+  };
+  std::optional<Handover> transfer_;
+  uint64_t next_offer_ = 1;
 
   // Follower.
   bool ack_due_ = false;

@@ -16,17 +16,26 @@ void Core::OnElectionTimeout() {
     reason = leader_ == NodeId() ? "fast election found no winner"
                                  : NameOf(leader_) + " refuses connections";
   }
-  if (!membership_.IsVoter(self_) || damaged()) {
+  if (!MayCampaign()) {
+    if (leader_ != NodeId()) BecomeFollower(term_, NodeId(), reason);
     timer_.Reset();
     return;
   }
   // A vote could not be made durable now; let a node campaign whose disk works.
-  const auto oldest = log_.OldestWriteTicks();
-  if (oldest && now_ticks_ - *oldest > options_.election_ticks_min) {
+  if (DiskHangs(options_.election_ticks_min)) {
     timer_.Reset();
     return;
   }
   Campaign(/*pre=*/true, /*transfer=*/false, reason);
+}
+
+// Who is to be removed is a candidate until that is committed: it may be the only one that has the
+// entry (thesis 4.2.2).
+bool Core::MayCampaign() const {
+  const bool voter =
+      membership().IsVoter(self_) ||
+      (!SKEIN_PLANTED("removed-is-silent") && memberships().committed.membership.IsVoter(self_));
+  return voter && !damaged() && !installing_;
 }
 
 void Core::Campaign(bool pre, bool transfer, const std::string& reason) {
@@ -34,7 +43,6 @@ void Core::Campaign(bool pre, bool transfer, const std::string& reason) {
   FailForwardedReads();
   role_ = pre ? Role::kPreCandidate : Role::kCandidate;
   role_reason_ = reason;
-  transfer_election_ = transfer;
   votes_.clear();
   if (pre) {
     votes_[self_] = true;
@@ -53,7 +61,7 @@ void Core::Campaign(bool pre, bool transfer, const std::string& reason) {
 
 void Core::SendVotes(bool pre, bool transfer) {
   const Term term = pre ? term_.Next() : term_;
-  for (const Member& member : membership_.members) {
+  for (const Member& member : membership().members) {
     if (!member.voter || member.id == self_) continue;
     Send(member.id, term, VoteMessage{pre, transfer, log_.last().at});
   }
@@ -66,14 +74,16 @@ void Core::CountVotes() {
   }
   size_t granted = 0;
   size_t refused = 0;
-  for (const auto& [id, yes] : votes_) ++(yes ? granted : refused);
-  if (granted >= membership_.QuorumSize()) {
+  for (const auto& [id, yes] : votes_) {
+    if (membership().IsVoter(id)) ++(yes ? granted : refused);
+  }
+  if (granted >= membership().QuorumSize()) {
     if (role_ == Role::kPreCandidate) {
       Campaign(/*pre=*/false, /*transfer=*/false, role_reason_);
     } else {
       BecomeLeader(granted);
     }
-  } else if (refused >= membership_.VoterCount() - membership_.QuorumSize() + 1) {
+  } else if (refused >= membership().VoterCount() - membership().QuorumSize() + 1) {
     role_ = Role::kFollower;
     role_reason_ = "a quorum refused its vote";
   }
@@ -115,14 +125,14 @@ void Core::OnVoteAck(const Message& message, const VoteAck& ack) {
   const Role wanted = ack.pre ? Role::kPreCandidate : Role::kCandidate;
   if (role_ != wanted) return;
   if (ack.granted && message.term != (ack.pre ? term_.Next() : term_)) return;
-  if (!membership_.IsVoter(message.from)) return;
+  if (!membership().IsVoter(message.from)) return;
   votes_.emplace(message.from, ack.granted);
   CountVotes();
 }
 
 // Thesis 3.10: the leader hands over to this node.
 void Core::OnTimeoutNow(const Message& message) {
-  if (role_ == Role::kLeader || !membership_.IsVoter(self_) || damaged()) return;
+  if (role_ == Role::kLeader || !MayCampaign()) return;
   Campaign(/*pre=*/false, /*transfer=*/true, NameOf(message.from) + " handed over");
 }
 
@@ -147,6 +157,10 @@ void Core::SetTerm(Term term, NodeId vote) {
 
 void Core::BecomeFollower(Term term, NodeId leader, const std::string& reason) {
   const bool was_leader = role_ == Role::kLeader;
+  if (transfer_) {
+    const bool done = transfer_->asked && term > term_;
+    EndTransfer(done ? absl::OkStatus() : absl::UnavailableError("leadership was lost: " + reason));
+  }
   if (term > term_) SetTerm(term, NodeId());
   role_ = Role::kFollower;
   role_reason_ = reason;
@@ -168,10 +182,11 @@ void Core::BecomeLeader(size_t votes) {
   leader_ = self_;
   fast_tries_left_ = 0;
   role_reason_ = "won the election with " + std::to_string(votes) + " of " +
-                 std::to_string(membership_.VoterCount()) + " votes, " + role_reason_;
+                 std::to_string(membership().VoterCount()) + " votes, " + role_reason_;
   votes_.clear();
+  incoming_.reset();
   progress_.clear();
-  for (const Member& member : membership_.members) {
+  for (const Member& member : membership().members) {
     if (member.id == self_) continue;
     Progress progress(log_.last_index().Next());
     progress.link_up = LinkIsUp(member.id);
@@ -189,21 +204,36 @@ void Core::BecomeLeader(size_t votes) {
   StartRound();
 }
 
+// Of the voters that the leader hears, the one that has most of its log; 0: it hears none.
+NodeId Core::BestVoter() const {
+  NodeId best;
+  Index match;
+  for (const auto& [id, progress] : progress_) {
+    const bool heard = progress.ticks_since_heard < options_.election_ticks_min;
+    if (!membership().IsVoter(id) || !heard || !Reaches(progress)) continue;
+    if (progress.match < match) continue;
+    best = id;
+    match = progress.match;
+  }
+  return best;
+}
+
+// A write or a read of the log has been under way for longer.
+bool Core::DiskHangs(uint64_t ticks) const {
+  const uint64_t write = log_.OldestWriteTicks().value_or(now_ticks_);
+  const uint64_t read = log_reads_.empty() ? now_ticks_ : log_reads_.front().second;
+  return now_ticks_ - std::min(write, read) > ticks;
+}
+
 // R12: its own disk hangs. Heartbeats would keep it leader for ever, so it hands over to the most
 // advanced voter that it hears.
 void Core::GiveUpForStall() {
-  NodeId target;
-  Index best;
-  for (const auto& [id, progress] : progress_) {
-    const bool heard = progress.ticks_since_heard < options_.election_ticks_min;
-    if (membership_.IsVoter(id) && heard && progress.link_up && progress.match >= best) {
-      target = id;
-      best = progress.match;
-    }
-  }
+  const NodeId target = BestVoter();
   if (target != NodeId()) Send(target, term_, TimeoutNowMessage{});
+  const auto write = log_.OldestWriteTicks();
+  const std::string what = write && now_ticks_ - *write > options_.stall_ticks ? "write" : "read";
   BecomeFollower(term_, NodeId(),
-                 "own disk has not finished a write for more than " +
+                 "own disk has not finished a " + what + " for more than " +
                      std::to_string(options_.stall_ticks * options_.tick_ms) + " ms");
 }
 

@@ -89,7 +89,7 @@ bool Core::TakeEntries(const AppendMessage& append) {
              std::to_string(log_.last_index().value()) + ": the leader's term " +
              std::to_string(entry->term().value()) + " replaces term " +
              std::to_string(mine->at.term.value()));
-      log_.TruncateFrom(entry->index());
+      TruncateFrom(entry->index());
       verified_ = std::min(verified_, log_.last_index());
     }
     if (!entry->Follows(log_.last())) {
@@ -98,6 +98,7 @@ bool Core::TakeEntries(const AppendMessage& append) {
       return false;
     }
     log_.Append(entry);
+    if (entry->type() == EntryType::kMembership && !AppendMembership(*entry)) return false;
   }
   return true;
 }
@@ -106,8 +107,6 @@ void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat
                        uint64_t received_us) {
   FollowLeader(message);
   all_matched_ = std::max(all_matched_, heartbeat.trim);
-  // What every member once had durable, no leader replaces.
-  if (!damaged_) verified_ = std::max(verified_, std::min(heartbeat.trim, log_.durable()));
   log_.CommitTo(std::min(heartbeat.commit,
                          SKEIN_PLANTED("commits-unverified") ? log_.last_index() : verified_));
   leader_commit_ = std::max(leader_commit_, heartbeat.commit);

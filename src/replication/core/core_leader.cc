@@ -9,31 +9,33 @@
 namespace skein {
 
 void Core::LeaderTick() {
-  size_t heard = membership_.IsVoter(self_) ? 1 : 0;
+  size_t heard = membership().IsVoter(self_) ? 1 : 0;
   for (auto& [id, progress] : progress_) {
     ++progress.ticks_since_heard;
     ++progress.ticks_since_progress;
     const bool in_time = progress.ticks_since_heard < options_.election_ticks_max;
-    if (membership_.IsVoter(id) && in_time) ++heard;
+    if (membership().IsVoter(id) && in_time) ++heard;
+    if (progress.mode == Progress::Mode::kSnapshot) SnapshotTick(id, &progress);
     // Nothing came back for long: what was sent may be lost.
     if (progress.has_in_flight() && progress.ticks_since_progress >= options_.election_ticks_min) {
-      progress.Probe(progress.match.Next());
+      progress.ProbeAgain();
     }
   }
-  if (heard < membership_.QuorumSize() && !SKEIN_PLANTED("no-check-quorum")) {  // R9
+  if (heard < membership().QuorumSize() && !SKEIN_PLANTED("no-check-quorum")) {  // R9
     BecomeFollower(term_, NodeId(),
                    "heard from " + std::to_string(heard) + " of " +
-                       std::to_string(membership_.VoterCount()) + " voters within " +
+                       std::to_string(membership().VoterCount()) + " voters within " +
                        std::to_string(options_.election_ticks_max * options_.tick_ms) + " ms");
     return;
   }
-  const auto oldest_write = log_.OldestWriteTicks();
-  if (oldest_write && now_ticks_ - *oldest_write > options_.stall_ticks &&
-      !SKEIN_PLANTED("stalled-leader-stays")) {
+  if (DiskHangs(options_.stall_ticks) && !SKEIN_PLANTED("stalled-leader-stays")) {
     GiveUpForStall();
     return;
   }
-  if (++ticks_since_heartbeat_ >= options_.heartbeat_ticks) StartRound();
+  TransferTick();
+  if (++ticks_since_heartbeat_ < options_.heartbeat_ticks) return;
+  MaybePromote();
+  StartRound();
 }
 
 void Core::StartRound() {
@@ -71,7 +73,7 @@ void Core::OnHeartbeatAck(const Message& message, const HeartbeatAck& ack) {
 
 void Core::ConfirmRounds() {
   std::vector<uint64_t> acked;
-  for (const Member& member : membership_.members) {
+  for (const Member& member : membership().members) {
     if (!member.voter) continue;
     acked.push_back(member.id == self_ ? round_ : progress_.at(member.id).acked_round);
   }
@@ -103,7 +105,8 @@ void Core::AddRead(ReadRequest request) {
     return;
   }
   request.index = log_.commit();
-  if (membership_.QuorumSize() == 1 || SKEIN_PLANTED("reads-without-round")) {
+  const bool alone = membership().QuorumSize() == 1 && membership().IsVoter(self_);
+  if (alone || SKEIN_PLANTED("reads-without-round")) {
     AnswerRead(request, true);
     return;
   }
@@ -138,11 +141,16 @@ void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
     UpdateAllMatched();
     return;
   }
+  if (progress.mode == Progress::Mode::kSnapshot) return;  // it says what is known
+  if (ack.previous_index < progress.match) return;         // of a place that was left
   // Go on after the follower's last entry if this log holds the same, else after its commit index,
   // up to which all logs agree.
   const auto point = log_.PointAt(ack.last.at.index);
   const bool same = point && point->at == ack.last.at && point->chain == ack.last.chain;
-  const Index agreed = std::min(same ? ack.last.at.index : ack.commit, log_.last_index());
+  Index agreed = std::min(same ? ack.last.at.index : ack.commit, log_.last_index());
+  // Before it is offered a snapshot: it may have more than it knows to be committed.
+  const Index kept = trimmed_.Next();
+  if (agreed < kept && ack.last.at.index >= kept && ack.previous_index > kept) agreed = kept;
   Notice(NameOf(message.from) + " rejected an append after index " +
          std::to_string(ack.previous_index.value()) + ", its log ends at term " +
          std::to_string(ack.last.at.term.value()) + " index " +
@@ -154,7 +162,7 @@ void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
 // R2, R4: a quorum of durable copies, of an entry of this term.
 void Core::MaybeCommit() {
   std::vector<uint64_t> durable;
-  for (const Member& member : membership_.members) {
+  for (const Member& member : membership().members) {
     if (!member.voter) continue;
     durable.push_back(member.id == self_ ? log_.durable().value()
                                          : progress_.at(member.id).match.value());
@@ -210,15 +218,10 @@ void Core::RequestLogRead(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
   const bool at_start = previous == log_base_.at.index && trimmed_ == log_base_.at.index;
   if (previous <= trimmed_ && !at_start) {
-    Notice(NameOf(to) + " needs the log from index " + std::to_string(progress->next.value()) +
-           ", which was trimmed");
-    progress->probe_sent = true;
-    progress->mode = Progress::Mode::kProbe;
+    OfferSnapshot(to, progress);
     return;
   }
-  progress->log_read = next_log_read_++;
-  const Index first = at_start ? progress->next : previous;
-  ready_.log_reads.push_back({progress->log_read, first, options_.append_bytes_max});
+  progress->log_read = ReadLog(at_start ? progress->next : previous);
 }
 
 // Followers that wait for a revision must not wait for the next heartbeat to see it committed.

@@ -12,6 +12,8 @@ Ready Core::TakeReady() {
   if (role_ == Role::kLeader) {
     if (reads_.HasReaders() && confirmed_round_ == round_) StartRound();
     SendAppends();
+    MaybeTransfer();
+    LeaveIfRemoved();
     SendCommits();
   } else {
     ForwardReads();
@@ -21,9 +23,11 @@ Ready Core::TakeReady() {
     }
   }
   ack_due_ = false;
+  ReportIncoming();
   TakeWrite();
   TakeApply();
   TakeTrim();
+  TakeMembership();
   const RoleChange now = {role_, term_, leader_, role_reason_};
   if (now.role != announced_.role || now.term != announced_.term ||
       now.leader != announced_.leader) {
@@ -49,6 +53,13 @@ void Core::Fatal(const std::string& message) {
   if (ready_.fatal.ok()) ready_.fatal = absl::DataLossError(message);
 }
 
+// The id under which the entries will come.
+uint64_t Core::ReadLog(Index first) {
+  log_reads_.emplace_back(next_log_read_, now_ticks_);
+  ready_.log_reads.push_back({next_log_read_, first, options_.append_bytes_max});
+  return next_log_read_++;
+}
+
 void Core::TakeWrite() {
   if (log_.HasUnwritten() || hard_state_dirty_) {
     LogWrite write = log_.TakeUnwritten(next_write_++, now_ticks_);
@@ -65,12 +76,11 @@ void Core::TakeApply() {
   const Index limit = SKEIN_PLANTED("applies-before-sync")
                           ? log_.commit()
                           : std::min(log_.commit(), log_.durable());
-  if (applying_ >= limit || applying_bytes_ >= options_.applying_bytes_max) return;
+  if (installing_ || applying_ >= limit || applying_bytes_ >= options_.applying_bytes_max) return;
   if (!log_.InMemory(applying_.Next())) {
     if (apply_log_read_ != 0) return;
-    apply_log_read_ = next_log_read_++;
+    apply_log_read_ = ReadLog(applying_.Next());
     apply_read_to_ = limit;
-    ready_.log_reads.push_back({apply_log_read_, applying_.Next(), options_.append_bytes_max});
     return;
   }
   if (apply_log_read_ != 0) return;
@@ -84,15 +94,39 @@ void Core::TakeApply() {
   }
 }
 
-// The log is kept for the state database and for every member, and one entry more: what is sent to
-// a member is preceded by the term and chain of the entry that it has. In steps, so that the store
-// is not asked for every entry.
+// The log is kept for the state database, and for every member as far as the budget goes (R20);
+// for who takes a snapshot, from that snapshot on until it is level. One entry more is kept: what
+// is sent to a member is preceded by the term and chain of the entry that it has. In steps, so that
+// the store is not asked for every entry.
 void Core::TakeTrim() {
-  const Index index = std::min({state_durable_, log_.durable(),
-                                SKEIN_PLANTED("trims-alone") ? state_durable_ : all_matched_});
+  const Index retained = log_.FirstWithin(options_.log_retention_bytes);
+  const Index unneeded =
+      retained == Index() ? all_matched_ : std::max(all_matched_, retained.Previous());
+  Index index = std::min(
+      {state_durable_, log_.durable(), SKEIN_PLANTED("trims-alone") ? state_durable_ : unneeded});
+  for (auto& [id, progress] : progress_) {
+    const bool silent = progress.ticks_since_heard > options_.snapshot_silence_ticks;
+    const bool level = progress.match + options_.level_entries_max >= log_.last_index();
+    if (silent || level) progress.pin = Index();
+    if (progress.pin == Index()) continue;
+    progress.pin = std::max(progress.pin, progress.match);
+    index = std::min(index, progress.pin);
+  }
   if (index.value() <= trimmed_.value() + options_.trim_step_entries) return;
   trimmed_ = index.Previous();
+  log_.Forget(trimmed_);
+  while (memberships_.size() > 1 && memberships_[1].index <= trimmed_) memberships_.pop_front();
   ready_.trim = trimmed_;
+}
+
+void Core::TakeMembership() {
+  const Index committed = announced_memberships_.committed.index;
+  const bool settled = committed == memberships_.back().index;
+  if (settled && announced_memberships_.newest.index == committed) return;
+  MembershipsInForce now = memberships();
+  if (now == announced_memberships_) return;
+  announced_memberships_ = now;
+  ready_.membership = std::move(now);
 }
 
 std::string Core::Ago(uint64_t ticks) const {

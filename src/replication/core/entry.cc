@@ -69,7 +69,7 @@ absl::StatusOr<EntryPtr> Entry::Parse(std::string frame) {
     return absl::DataLossError(name + " has format " + std::to_string(format) +
                                ", this program reads format " + std::to_string(kFormat));
   }
-  if (entry->type_ != EntryType::kNoOp && entry->type_ != EntryType::kCommands) {
+  if (entry->type_ < EntryType::kNoOp || entry->type_ > EntryType::kMembership) {
     return absl::DataLossError(name + " is of a type that this program does not know");
   }
   return entry;

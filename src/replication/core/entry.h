@@ -19,9 +19,9 @@
 namespace skein {
 
 enum class EntryType : uint8_t {
-  kNoOp = 1,      // a new leader's first entry
-  kCommands = 2,  // payload: a command batch, see replication/command.h
-  // 3 is kept for membership changes.
+  kNoOp = 1,        // a new leader's first entry
+  kCommands = 2,    // payload: a command batch, see replication/command.h
+  kMembership = 3,  // payload: the membership from this entry on, see EncodeMembership
 };
 
 class Entry;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "replication/core/log_base.h"
 #include "replication/core/message.h"
 
 namespace skein {
@@ -21,10 +23,11 @@ struct HardState {
   friend bool operator==(const HardState&, const HardState&) = default;
 };
 
-// One atomic, durable write to the log: first the truncation, then the entries.
+// One atomic, durable write to the log: first the reset or the truncation, then the entries.
 struct LogWrite {
   uint64_t id = 0;  // rising by one; completions name it
   std::optional<HardState> hard_state;
+  std::optional<LogBase> reset;        // all entries go, the log goes on after this point
   std::optional<Index> truncate_from;  // this and all later entries go
   std::vector<EntryPtr> entries;       // dense, following what is left
 };
@@ -75,6 +78,35 @@ struct StateDurable {
   Index index;
 };
 
+// Fetch a snapshot that holds at least everything up to `at_least` from another node, in place of
+// whatever is being fetched.
+struct SnapshotFetch {
+  uint64_t id = 0;  // rising; events name it
+  NodeId source;
+  std::string source_address;
+  Index at_least;
+};
+
+// How far the fetch is. Told every second or so as long as the source gives signs of life.
+struct SnapshotFetching {
+  uint64_t id = 0;
+  Index index;  // of the snapshot; 0: not known yet
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+};
+
+// The fetch is over: the snapshot `base` is on this node's disk, whole and verified; or why not.
+struct SnapshotFetched {
+  uint64_t id = 0;
+  absl::StatusOr<LogBase> base = absl::UnavailableError("not fetched");
+};
+
+// The state machine now holds the fetched snapshot, durably; or, if that was not possible, still
+// the old state.
+struct Installed {
+  absl::StatusOr<LogBase> base = absl::UnavailableError("not installed");
+};
+
 // A stream to the peer stands, its hello was accepted.
 struct LinkUp {
   NodeId peer;
@@ -91,7 +123,8 @@ struct StorageFailed {
   absl::Status status;
 };
 
-using Event = std::variant<Tick, Received, Persisted, LogReadDone, Applied, StateDurable, LinkUp,
-                           LinkDown, StorageFailed>;
+using Event =
+    std::variant<Tick, Received, Persisted, LogReadDone, Applied, StateDurable, SnapshotFetching,
+                 SnapshotFetched, Installed, LinkUp, LinkDown, StorageFailed>;
 
 }  // namespace skein

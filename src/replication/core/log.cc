@@ -1,15 +1,31 @@
 #include "replication/core/log.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/check.h"
 #include "common/planted_bug.h"
 
 namespace skein {
+namespace {
 
-Log::Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit) : base_(tail_base) {
+constexpr uint64_t kEarlierSteps = 256;
+
+}  // namespace
+
+Log::Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit,
+         const EarlierEntries& earlier, uint64_t step_bytes)
+    : step_bytes_(step_bytes), base_(tail_base), bytes_(earlier.bytes) {
+  // As if all of them were of one size.
+  const uint64_t entries = base_.at.index - std::min(earlier.after, base_.at.index);
+  const uint64_t steps = std::clamp<uint64_t>(entries, 1, kEarlierSteps);
+  for (uint64_t i = 1; i <= steps; ++i) {
+    places_.emplace_back(Index(base_.at.index.value() - (entries - entries * i / steps)),
+                         earlier.bytes * i / steps);
+  }
   for (EntryPtr& entry : tail) {
     SKEIN_CHECK(entry->Follows(last()));
+    Count(*entry);
     tail_bytes_ += entry->bytes();
     tail_.push_back(std::move(entry));
   }
@@ -42,8 +58,28 @@ std::vector<EntryPtr> Log::Slice(Index first, Index last, uint64_t bytes_max) co
   return entries;
 }
 
+void Log::Count(const Entry& entry) {
+  bytes_ += entry.bytes();
+  if (places_.empty() || bytes_ - places_.back().second >= step_bytes_) {
+    places_.emplace_back(entry.index(), bytes_);
+  }
+}
+
+Index Log::FirstWithin(uint64_t bytes_max) const {
+  if (bytes_ <= bytes_max) return Index();
+  const auto place = std::find_if(places_.begin(), places_.end(), [&](const auto& candidate) {
+    return bytes_ - candidate.second <= bytes_max;
+  });
+  return place == places_.end() ? last_index().Next() : place->first.Next();
+}
+
+void Log::Forget(Index index) {
+  while (places_.size() > 1 && places_[1].first <= index) places_.pop_front();
+}
+
 void Log::Append(EntryPtr entry) {
   SKEIN_CHECK(entry->Follows(last()));
+  Count(*entry);
   tail_bytes_ += entry->bytes();
   uncommitted_bytes_ += entry->bytes();
   tail_.push_back(std::move(entry));
@@ -52,7 +88,9 @@ void Log::Append(EntryPtr entry) {
 void Log::TruncateFrom(Index first) {
   SKEIN_CHECK(first > commit_);
   if (first > last_index()) return;
+  while (!places_.empty() && places_.back().first >= first) places_.pop_back();
   while (last_index() >= first) {
+    bytes_ -= tail_.back()->bytes();
     tail_bytes_ -= tail_.back()->bytes();
     uncommitted_bytes_ -= tail_.back()->bytes();
     tail_.pop_back();
@@ -65,6 +103,22 @@ void Log::TruncateFrom(Index first) {
   durable_ = std::min(durable_, first.Previous());
   if (SKEIN_PLANTED("stale-completion-counts")) return;
   for (WriteInFlight& write : writes_) write.last = std::min(write.last, first.Previous());
+}
+
+void Log::Reset(const LogBase& base) {
+  SKEIN_CHECK(base.point.at.index > commit_);
+  reset_ = base;
+  base_ = base.point;
+  tail_.clear();
+  tail_bytes_ = 0;
+  uncommitted_bytes_ = 0;
+  commit_ = base_.at.index;
+  durable_ = base_.at.index;
+  unwritten_from_ = base_.at.index.Next();
+  truncate_from_.reset();
+  places_ = {{base_.at.index, 0}};
+  bytes_ = 0;
+  for (WriteInFlight& write : writes_) write.last = Index();
 }
 
 void Log::CommitTo(Index index) {
@@ -88,6 +142,7 @@ void Log::Evict(uint64_t bytes_max) {
 LogWrite Log::TakeUnwritten(uint64_t id, uint64_t now_ticks) {
   LogWrite write;
   write.id = id;
+  write.reset = std::exchange(reset_, std::nullopt);
   write.truncate_from = truncate_from_;
   for (Index i = unwritten_from_; i <= last_index(); i = i.Next()) write.entries.push_back(At(i));
   truncate_from_.reset();

@@ -9,16 +9,25 @@
 
 #include <deque>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "replication/core/event.h"
 
 namespace skein {
 
+// The entries before those in memory, as far as they are retained.
+struct EarlierEntries {
+  Index after;
+  uint64_t bytes = 0;  // of all, about
+};
+
 class Log {
  public:
   // `tail` follows `tail_base`; all of it is durable. `commit` is capped to what exists.
-  Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit);
+  // `step_bytes` is how exact FirstWithin is.
+  Log(LogPoint tail_base, std::vector<EntryPtr> tail, Index commit,
+      const EarlierEntries& earlier = {}, uint64_t step_bytes = 0);
 
   const LogPoint& base() const { return base_; }
   LogPoint last() const { return tail_.empty() ? base_ : tail_.back()->point(); }
@@ -36,7 +45,14 @@ class Log {
   // Entries from `first`, which is in memory, to `last`: at least one, then while they fit.
   std::vector<EntryPtr> Slice(Index first, Index last, uint64_t bytes_max) const;
 
+  // From here on the entries are at most `bytes_max`, about; 0 if all are.
+  Index FirstWithin(uint64_t bytes_max) const;
+
   void Append(EntryPtr entry);
+  // Nothing up to `index` counts any more for FirstWithin.
+  void Forget(Index index);
+  // The log is empty and goes on after `base`, which is committed, and durable elsewhere.
+  void Reset(const LogBase& base);
   // Drops `first` and all later entries, which must be above the commit index.
   void TruncateFrom(Index first);
   // Raises the commit index. No effect if it is not higher.
@@ -44,11 +60,11 @@ class Log {
   // Drops committed, durable entries from memory, oldest first, until at most `bytes_max` are left.
   void Evict(uint64_t bytes_max);
 
-  // The next write, if any entry or truncation is not yet part of one; only `truncate_from` and
-  // `entries` are set. The caller gives it out under `id` at once.
+  // The next write, if any entry, reset or truncation is not yet part of one; `hard_state` is not
+  // set. The caller gives it out under `id` at once.
   LogWrite TakeUnwritten(uint64_t id, uint64_t now_ticks);
   bool HasUnwritten() const {
-    return truncate_from_.has_value() || unwritten_from_ <= last_index();
+    return reset_.has_value() || truncate_from_.has_value() || unwritten_from_ <= last_index();
   }
   // The write `id`, and all before it, are durable. A repeated or unknown id has no effect.
   void OnPersisted(uint64_t id);
@@ -63,6 +79,9 @@ class Log {
     uint64_t issued_ticks;
   };
 
+  void Count(const Entry& entry);
+
+  const uint64_t step_bytes_;
   LogPoint base_;
   std::deque<EntryPtr> tail_;
   uint64_t tail_bytes_ = 0;
@@ -70,7 +89,12 @@ class Log {
   Index commit_;
   Index durable_;
   Index unwritten_from_;
+  std::optional<LogBase> reset_;
   std::optional<Index> truncate_from_;
+  // Of the whole log, also of what is no longer in memory: places, some way apart, and the bytes of
+  // all entries up to them.
+  std::deque<std::pair<Index, uint64_t>> places_;
+  uint64_t bytes_ = 0;
   std::deque<WriteInFlight> writes_;
 };
 

@@ -4,6 +4,14 @@
 #include "common/coding.h"
 
 namespace skein {
+namespace {
+
+constexpr uint8_t kVoter = 1;
+constexpr uint8_t kHasIncarnation = 2;
+constexpr uint8_t kPromoteWhenLevel = 4;
+constexpr uint8_t kKnownFlags = kVoter | kHasIncarnation | kPromoteWhenLevel;
+
+}  // namespace
 
 NodeId NodeIdOf(const std::string& name) {
   const uint64_t hash = Checksum64(name);
@@ -17,7 +25,10 @@ std::string EncodeMembership(const Membership& membership) {
     PutFixed64(&out, member.id.value());
     PutBytes(&out, member.name);
     PutBytes(&out, member.address);
-    PutFixed8(&out, member.voter ? 1 : 0);
+    const bool seen = member.incarnation != 0;
+    PutFixed8(&out, (member.voter ? kVoter : 0) | (seen ? kHasIncarnation : 0) |
+                        (member.promote_when_level ? kPromoteWhenLevel : 0));
+    if (seen) PutFixed64(&out, member.incarnation);
   }
   return out;
 }
@@ -31,7 +42,11 @@ bool DecodeMembership(std::string_view bytes, Membership* membership) {
     member.id = NodeId(decoder.Fixed64());
     member.name = decoder.Bytes();
     member.address = decoder.Bytes();
-    member.voter = decoder.Fixed8() != 0;
+    const uint8_t flags = decoder.Fixed8();
+    if ((flags & ~kKnownFlags) != 0) return false;
+    member.voter = (flags & kVoter) != 0;
+    member.promote_when_level = (flags & kPromoteWhenLevel) != 0;
+    if ((flags & kHasIncarnation) != 0) member.incarnation = decoder.Fixed64();
     membership->members.push_back(std::move(member));
   }
   return decoder.ok() && decoder.empty();

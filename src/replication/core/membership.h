@@ -14,6 +14,10 @@ struct Member {
   std::string name;     // `n1`
   std::string address;  // `host:port`, where peers and clients reach it
   bool voter = true;    // false: a learner
+  // Of its data directory, as the cluster saw it first; 0: not seen yet (R26).
+  uint64_t incarnation = 0;
+  // A learner that the leader promotes by itself once it is level.
+  bool promote_when_level = false;
 
   friend bool operator==(const Member&, const Member&) = default;
 };
@@ -44,9 +48,33 @@ struct Membership {
   friend bool operator==(const Membership&, const Membership&) = default;
 };
 
+// The membership that an entry of the log has put in force, or that the log began with.
+struct MembershipAt {
+  Index index;  // of the entry; where the log began for the first one
+  Membership membership;
+
+  friend bool operator==(const MembershipAt&, const MembershipAt&) = default;
+};
+
+// What a node goes by: the newest in its log (R23), and the newest of which it knows that it is
+// committed; the same one most of the time.
+struct MembershipsInForce {
+  MembershipAt committed;
+  MembershipAt newest;
+
+  // As the newest has it; else as the committed one has it. Null: no member.
+  const Member* Find(NodeId id) const {
+    const Member* member = newest.membership.Find(id);
+    return member != nullptr ? member : committed.membership.Find(id);
+  }
+  bool IsMember(NodeId id) const { return Find(id) != nullptr; }
+  friend bool operator==(const MembershipsInForce&, const MembershipsInForce&) = default;
+};
+
 // The id of the node with this name: never 0.
 NodeId NodeIdOf(const std::string& name);
 
+// Format: docs/disk_format.md.
 std::string EncodeMembership(const Membership& membership);
 bool DecodeMembership(std::string_view bytes, Membership* membership);
 

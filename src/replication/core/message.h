@@ -72,12 +72,37 @@ struct ReadIndexAck {
   Index index;
 };
 
-// Leader to the most advanced voter: campaign at once.
+// Leader to a voter that has its whole log: campaign at once (R28).
 struct TimeoutNowMessage {};
+
+// Leader to follower: what you need next is trimmed, fetch a snapshot (R20).
+struct SnapshotOffer {
+  uint64_t id = 0;  // fresh for each offer
+  NodeId source;
+  std::string source_address;
+  Index at_least;  // from here on the leader still has its log
+};
+
+enum class SnapshotPhase : uint8_t {
+  kFetching = 1,
+  kInstalling = 2,
+  kInstalled = 3,  // durable up to `index`
+  kFailed = 4,     // or not needed
+};
+
+// Follower to leader: how far the snapshot of the last offer is.
+struct SnapshotReport {
+  uint64_t id = 0;  // of the offer
+  SnapshotPhase phase = SnapshotPhase::kFetching;
+  Index index;  // of the snapshot; 0: not known yet
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+  std::string error;  // kFailed
+};
 
 using MessageBody =
     std::variant<AppendMessage, AppendAck, HeartbeatMessage, HeartbeatAck, VoteMessage, VoteAck,
-                 ReadIndexMessage, ReadIndexAck, TimeoutNowMessage>;
+                 ReadIndexMessage, ReadIndexAck, TimeoutNowMessage, SnapshotOffer, SnapshotReport>;
 
 struct Message {
   NodeId from;

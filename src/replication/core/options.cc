@@ -27,6 +27,10 @@ absl::Status CoreOptions::Validate() const {
     return absl::InvalidArgumentError(
         "byte limits must be above zero, and the window at least as large as one append");
   }
+  if (log_retention_bytes == 0 || snapshot_silence_ticks == 0) {
+    return absl::InvalidArgumentError(
+        "the log must be kept to some extent, and a receiver of a snapshot be waited for");
+  }
   return absl::OkStatus();
 }
 

@@ -30,8 +30,17 @@ struct CoreOptions {
   // Committed entries kept in memory for followers; older ones are read from the log (R19).
   uint64_t memory_bytes_max = 32 << 20;
 
+  // The log is kept for members that do not have it yet up to so many bytes; who needs more gets a
+  // snapshot (R20).
+  uint64_t log_retention_bytes = uint64_t{1} << 30;
   // The log store is asked to trim in steps of at least so many entries.
   uint64_t trim_step_entries = 1000;
+  // A learner that lacks more entries than this is not promoted (R24), nor is leadership handed to
+  // a voter that does (R28).
+  uint64_t level_entries_max = 256;
+  // A member that is silent about its snapshot for longer is offered another. Should be longer than
+  // an election.
+  uint64_t snapshot_silence_ticks = 1000;
 
   // OK, or which value contradicts which.
   absl::Status Validate() const;

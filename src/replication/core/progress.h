@@ -12,6 +12,15 @@ struct Progress {
   enum class Mode : uint8_t {
     kProbe,      // where the logs agree is not known: one append at a time
     kReplicate,  // appends are streamed, up to a window in bytes
+    kSnapshot,   // what it needs is trimmed: it fetches a snapshot meanwhile
+  };
+
+  // Of a member in kSnapshot, as it was told last.
+  struct Snapshot {
+    NodeId source;
+    SnapshotReport report;
+    Index at_least;  // as it was offered
+    uint64_t ticks_silent = 0;
   };
 
   explicit Progress(Index next_index) : next(next_index) {}
@@ -26,7 +35,11 @@ struct Progress {
   uint64_t ticks_since_heard = 0;
   uint64_t ticks_since_progress = 0;
   uint64_t acked_round = 0;  // of heartbeats
-  uint64_t log_read = 0;     // the LogRead whose entries are for this member; 0: none under way
+  Snapshot snapshot;
+  // Until it is level again after a snapshot, the log is kept for it from here on (R20); 0: it is.
+  Index pin;
+  NodeId failed_source;   // of its last snapshot; another one is tried first
+  uint64_t log_read = 0;  // the LogRead whose entries are for this member; 0: none under way
 
   // R16: whether a stamp of it waits for a heartbeat round, and the newest that was proven.
   bool stamp_waiting = false;
@@ -34,7 +47,7 @@ struct Progress {
   Index fresh_index;
 
   bool MaySend(uint64_t window_bytes_max) const {
-    if (!link_up || log_read != 0) return false;
+    if (!link_up || log_read != 0 || mode == Mode::kSnapshot) return false;
     return mode == Mode::kProbe ? !probe_sent : in_flight_bytes_ < window_bytes_max;
   }
 
@@ -63,6 +76,7 @@ struct Progress {
       mode = Mode::kReplicate;
       next = match.Next();
     }
+    if (mode == Mode::kSnapshot && match >= snapshot.at_least) mode = Mode::kReplicate;
     next = std::max(next, match.Next());
     probe_sent = false;
   }
@@ -78,6 +92,17 @@ struct Progress {
     in_flight_.clear();
     in_flight_bytes_ = 0;
   }
+
+  // What it needs is to come by the snapshot of this offer.
+  void AwaitSnapshot(NodeId source, const SnapshotOffer& offer) {
+    Probe(next);
+    mode = Mode::kSnapshot;
+    snapshot = {.source = source, .report = {.id = offer.id}, .at_least = offer.at_least};
+  }
+
+  // What was sent may be lost. As long as nothing is known of its log, the place to ask about
+  // stays.
+  void ProbeAgain() { Probe(mode == Mode::kProbe ? next : match.Next()); }
 
   bool has_in_flight() const { return !in_flight_.empty() || probe_sent; }
 

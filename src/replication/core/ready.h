@@ -49,14 +49,27 @@ struct Ready {
   // Committed and locally durable, in order (R5). Then Step(Applied).
   std::vector<EntryPtr> apply;
 
+  // The fetched snapshot takes the place of the state, then Step(Installed). Nothing is applied
+  // meanwhile.
+  std::optional<LogBase> install;
+
   // Entries that are not in memory; then Step(LogReadDone).
   std::vector<LogRead> log_reads;
+
+  // In place of any earlier one; then Step(SnapshotFetched).
+  std::optional<SnapshotFetch> fetch;
 
   // Readers that may go on, or must ask again.
   std::vector<ReadGrant> reads;
 
   // Complete or fail the callers that depended on the former role.
   std::optional<RoleChange> role;
+
+  // The members are others now, or at other addresses, or it is certain now that they are.
+  std::optional<MembershipsInForce> membership;
+
+  // The handover that was asked for has ended: another node may lead, or why this one still does.
+  std::optional<absl::Status> transfer_over;
 
   // The log is no longer needed up to here, by this node or any other.
   std::optional<Index> trim;
@@ -66,7 +79,8 @@ struct Ready {
 
   bool empty() const {
     return fatal.ok() && !persist && send_now.empty() && send_after.empty() && apply.empty() &&
-           log_reads.empty() && reads.empty() && !role && !trim && notices.empty();
+           !install && log_reads.empty() && !fetch && reads.empty() && !role && !membership &&
+           !transfer_over && !trim && notices.empty();
   }
 };
 

@@ -4,19 +4,15 @@
 #include <vector>
 
 #include "replication/core/event.h"
-#include "replication/core/membership.h"
+#include "replication/core/log_base.h"
 
 namespace skein {
-
-// Where the retained log begins.
-struct LogBase {
-  LogPoint point;         // the last entry that is not retained; all zero in a new log
-  Membership membership;  // as of `point`
-};
 
 // What a log holds when it is opened.
 struct LogRecovery {
   LogBase base;
+  // Of the retained entries that change it, in order, committed or not (R23).
+  std::vector<MembershipAt> memberships;
   HardState hard_state;
   LogPoint last;  // == base.point if there are no entries
   // The retained entries after max(base, hard_state.commit), and the point before the first of
@@ -26,6 +22,8 @@ struct LogRecovery {
   // This node has once acknowledged everything up to here. Above `last`: the log is damaged, and
   // the node must not vote with it until it has been brought up to here again.
   Index acknowledged;
+  // Bytes of the retained entries up to tail_base, about.
+  uint64_t earlier_bytes = 0;
 };
 
 }  // namespace skein

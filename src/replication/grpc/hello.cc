@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "replication/core/membership_change.h"
 
 namespace skein {
 namespace {
@@ -16,20 +17,46 @@ absl::Status Refuse(const std::string& message, const std::string& hint) {
 
 }  // namespace
 
-HelloGate::HelloGate(PeerIdentity self, IncarnationCheck check)
-    : self_(std::move(self)), check_(std::move(check)) {}
+HelloGate::HelloGate(PeerIdentity self, std::string address, IncarnationCheck check)
+    : self_(std::move(self)), address_(std::move(address)), check_(std::move(check)) {}
 
-void HelloGate::SetPeers(std::vector<PeerAddress> peers) {
+void HelloGate::SetMemberships(MembershipsInForce memberships) {
   MutexLock lock(&mu_);
-  peers_ = std::move(peers);
+  memberships_ = std::move(memberships);
 }
 
-bool HelloGate::IsPeer(NodeId id) const {
+Hello HelloGate::HelloTo(NodeId peer) const {
   MutexLock lock(&mu_);
-  for (const PeerAddress& peer : peers_) {
-    if (peer.id == id) return true;
+  const Member* me = memberships_.Find(self_.node);
+  return {self_, peer, memberships_.newest.index, me == nullptr ? address_ : me->address};
+}
+
+bool HelloGate::IsUnseen(const Hello& hello) const {
+  MutexLock lock(&mu_);
+  if (hello.membership_index > memberships_.newest.index) return false;
+  const Member* member = memberships_.Find(hello.sender.node);
+  return member != nullptr && member->incarnation == 0;
+}
+
+absl::Status HelloGate::CheckMember(const Hello& hello) const {
+  const PeerIdentity& sender = hello.sender;
+  MutexLock lock(&mu_);
+  const std::string reason =
+      RefuseSender(memberships_, {.id = sender.node,
+                                  .name = sender.name,
+                                  .incarnation = sender.incarnation,
+                                  .membership_index = hello.membership_index});
+  if (reason.empty()) return absl::OkStatus();
+  const Member* member = memberships_.Find(sender.node);
+  if (member == nullptr) {
+    return Refuse(
+        fmt::format("{} goes by the membership of index {}: {}", self_.name,
+                    memberships_.newest.index.value(), reason),
+        fmt::format("add it by `skein member add {} {}`, or stop it", sender.name, hello.address));
   }
-  return false;
+  return Refuse(fmt::format("{} has incarnation {:016x}, {} knows it as {:016x}", sender.name,
+                            sender.incarnation, self_.name, member->incarnation),
+                reason);
 }
 
 absl::Status HelloGate::Check(const Hello& hello) const {
@@ -56,12 +83,8 @@ absl::Status HelloGate::Check(const Hello& hello) const {
                               sender.node.value(), self_.name),
                   "give every node a name of its own");
   }
-  if (!IsPeer(sender.node)) {
-    return Refuse(fmt::format("{} with node id {:016x} is no member of the cluster that {} knows",
-                              sender.name, sender.node.value(), self_.name),
-                  "add it to the members, or stop it");
-  }
-  return check_ ? check_(hello) : absl::OkStatus();
+  if (absl::Status status = CheckMember(hello); !status.ok()) return status;
+  return check_ && IsUnseen(hello) ? check_(hello) : absl::OkStatus();
 }
 
 }  // namespace skein

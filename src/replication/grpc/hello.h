@@ -1,5 +1,5 @@
-// Who may talk to whom (R27). Each stream between nodes opens with a Hello in both directions, and
-// both ends put what they hear to the same gate.
+// Who may talk to whom (R26, R27). Each stream between nodes opens with a Hello in both directions,
+// and both ends put what they hear to the same gate.
 //
 // Invariants:
 //  1. A refusal names both values and says what to do.
@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "common/types.h"
+#include "replication/core/membership.h"
 
 namespace skein {
 
@@ -30,7 +31,9 @@ struct PeerIdentity {
 
 struct Hello {
   PeerIdentity sender;
-  NodeId to;  // whom the sender believes to be talking to
+  NodeId to;               // whom the sender believes to be talking to
+  Index membership_index;  // of the newest membership that the sender knows
+  std::string address;     // where the sender is reached
 };
 
 // Another node of the cluster.
@@ -45,32 +48,38 @@ struct PeerAddress {
 // One line for the log of the node. Called from any thread; must not block.
 using PeerNotice = std::function<void(std::string)>;
 
-// Whether the incarnation in a hello is the one that this node knows of its sender. Called from any
-// thread; must not block.
+// Whether the incarnation in a hello is the one that this node has seen of its sender, a member
+// whose incarnation the membership does not have yet. Called from any thread.
 using IncarnationCheck = std::function<absl::Status(const Hello& hello)>;
 
 // Thread-safe.
 class HelloGate {
  public:
-  // No `check`: every incarnation is let in.
-  HelloGate(PeerIdentity self, IncarnationCheck check);
+  // `address`: where this node is reached, unless a membership says otherwise. No `check`: every
+  // incarnation is let in. There are no members yet.
+  HelloGate(PeerIdentity self, std::string address, IncarnationCheck check);
 
   const PeerIdentity& self() const { return self_; }
   // What to say when calling `peer`.
-  Hello HelloTo(NodeId peer) const { return {self_, peer}; }
+  Hello HelloTo(NodeId peer) const ABSL_LOCKS_EXCLUDED(mu_);
 
-  void SetPeers(std::vector<PeerAddress> peers) ABSL_LOCKS_EXCLUDED(mu_);
+  // What this node goes by from now on.
+  void SetMemberships(MembershipsInForce memberships) ABSL_LOCKS_EXCLUDED(mu_);
 
   // kFailedPrecondition, with words for an operator, if the sender must not talk to this node.
   absl::Status Check(const Hello& hello) const ABSL_LOCKS_EXCLUDED(mu_);
+  // The same, as far as the memberships decide it. Does not block.
+  absl::Status CheckMember(const Hello& hello) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  bool IsPeer(NodeId id) const ABSL_LOCKS_EXCLUDED(mu_);
+  // From a member whose incarnation the membership does not have, as far as the sender knows, too.
+  bool IsUnseen(const Hello& hello) const ABSL_LOCKS_EXCLUDED(mu_);
 
   const PeerIdentity self_;
+  const std::string address_;
   const IncarnationCheck check_;
   mutable Mutex mu_;
-  std::vector<PeerAddress> peers_ ABSL_GUARDED_BY(mu_);
+  MembershipsInForce memberships_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace skein

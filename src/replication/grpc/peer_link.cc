@@ -151,6 +151,15 @@ void PeerLink::Kick() {
   changed_.SignalAll();
 }
 
+void PeerLink::Recheck() {
+  MutexLock lock(&mu_);
+  if (!up_) return;
+  const absl::Status status = gate_->CheckMember(hello_);
+  if (status.ok()) return;
+  Fail(MessageOf(status), true);
+  Break();
+}
+
 PeerLinkStats PeerLink::Stats() const {
   MutexLock lock(&mu_);
   PeerLinkStats stats{.up = up_, .dropped = dropped_};
@@ -240,7 +249,7 @@ PeerLink::Outcome PeerLink::RunStreams(const Endpoint& endpoint) {
   const bool accepted = AwaitAccepted();
   if (accepted) {
     reported_ = Reported::kUp;
-    sink_->Post(LinkUp{peer_.id});
+    Post(LinkUp{peer_.id});
     Report(fmt::format("link to {} at {} is up", peer_.name, peer_.address));
     AwaitBroken();
   }
@@ -351,9 +360,14 @@ PeerLink::Failure PeerLink::AwaitDone() {
   return failure_;
 }
 
+void PeerLink::Post(Event event) {
+  MutexLock lock(&mu_);
+  if (!stopping_) sink_->Post(std::move(event));
+}
+
 void PeerLink::PostDown(bool refused) {
   reported_ = refused ? Reported::kDownRefused : Reported::kDown;
-  sink_->Post(LinkDown{peer_.id, refused});
+  Post(LinkDown{peer_.id, refused});
 }
 
 void PeerLink::Report(const std::string& text) {
@@ -381,6 +395,7 @@ absl::Status PeerLink::TakeAnswer(const Answer& answer, Lane* lane) {
   }
   if (lane->accepted) return absl::InvalidArgumentError("a second hello in answer");
   lane->accepted = true;
+  hello_ = std::get<Hello>(answer);
   return absl::OkStatus();
 }
 

@@ -5,7 +5,8 @@
 //  1. Messages are taken only while both streams stand accepted, and each stream sends them in the
 //     order of Send.
 //  2. Events are posted by the link's thread alone, so LinkUp and LinkDown arrive in order.
-//  3. When Join has returned, the link posts and calls nothing any more.
+//  3. When RequestStop has returned, the link posts nothing any more, and when Join has returned it
+//     calls nothing any more.
 //  4. A link does not stay up while the peer fails to take what is sent on one of the streams, even
 //     if the connection and the peer's end of it seem to be well. The peer is asked for receipts:
 //     now and then, when something was sent.
@@ -47,9 +48,11 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   void Start();
   void Send(Message message) ABSL_LOCKS_EXCLUDED(mu_);
   void Kick() ABSL_LOCKS_EXCLUDED(mu_);
+  // Breaks the link if the gate refuses the peer by now.
+  void Recheck() ABSL_LOCKS_EXCLUDED(mu_);
   PeerLinkStats Stats() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Returns at once.
+  // Returns as soon as the sink has taken what is being posted.
   void RequestStop() ABSL_LOCKS_EXCLUDED(mu_);
   // Waits until the thread has ended. After RequestStop, from one thread only.
   void Join();
@@ -103,6 +106,7 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   Failure AwaitDone() ABSL_LOCKS_EXCLUDED(mu_);
   bool Pause(int backoff_ms) ABSL_LOCKS_EXCLUDED(mu_);
   bool Stopping() const ABSL_LOCKS_EXCLUDED(mu_);
+  void Post(Event event) ABSL_LOCKS_EXCLUDED(mu_);
   void PostDown(bool refused);
   void Report(const std::string& text);
 
@@ -143,6 +147,7 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   bool up_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = false;
   Failure failure_ ABSL_GUARDED_BY(mu_);
+  Hello hello_ ABSL_GUARDED_BY(mu_);  // the peer's, of the newest stream that it accepted
   uint64_t dropped_ ABSL_GUARDED_BY(mu_) = 0;
   std::array<Lane, kLanes> lanes_ ABSL_GUARDED_BY(mu_);
 };

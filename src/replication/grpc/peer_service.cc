@@ -5,7 +5,6 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -40,6 +39,8 @@ class PeerService::Impl final
       : gate_(gate), sink_(sink), clock_(clock), hooks_(std::move(hooks)) {}
 
   RawReactor* Ship(grpc::CallbackServerContext* context) override ABSL_LOCKS_EXCLUDED(mu_);
+  void Recheck() ABSL_LOCKS_EXCLUDED(mu_);
+  std::optional<uint64_t> IncarnationOf(NodeId peer) const ABSL_LOCKS_EXCLUDED(mu_);
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -47,7 +48,7 @@ class PeerService::Impl final
 
   // Tells once of each change in why `who` is refused.
   void Notice(const std::string& who, const std::string& text) ABSL_LOCKS_EXCLUDED(mu_);
-  void Accepted(const Hello& hello) ABSL_LOCKS_EXCLUDED(mu_);
+  void Accepted(Stream* stream, const Hello& hello) ABSL_LOCKS_EXCLUDED(mu_);
   void Forget(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
 
   const HelloGate* const gate_;
@@ -55,10 +56,10 @@ class PeerService::Impl final
   const Clock* const clock_;
   const Hooks hooks_;
 
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar gone_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::set<Stream*> streams_ ABSL_GUARDED_BY(mu_);
+  std::map<Stream*, std::optional<Hello>> streams_ ABSL_GUARDED_BY(mu_);  // with what was let in
   std::map<std::string, std::string> refusals_ ABSL_GUARDED_BY(mu_);
 };
 
@@ -106,7 +107,7 @@ class PeerService::Impl::Stream final : public RawReactor {
     if (absl::Status status = service_->gate_->Check(*hello); !status.ok()) return status;
     peer_ = hello->sender.node;
     Answer(EncodeAnswer(service_->gate_->HelloTo(peer_)));
-    service_->Accepted(*hello);
+    service_->Accepted(this, *hello);
     return absl::OkStatus();
   }
 
@@ -181,15 +182,31 @@ RawReactor* PeerService::Impl::Ship(grpc::CallbackServerContext* context) {
     return new Refusal({grpc::StatusCode::UNAVAILABLE, "the node is stopping"});
   }
   auto* stream = new Stream(this, context);
-  streams_.insert(stream);
+  streams_.emplace(stream, std::nullopt);
   stream->Begin();
   return stream;
+}
+
+// A stream that is broken opens anew, and hears why it is refused.
+void PeerService::Impl::Recheck() {
+  MutexLock lock(&mu_);
+  for (const auto& [stream, hello] : streams_) {
+    if (hello && !gate_->CheckMember(*hello).ok()) stream->Cancel();
+  }
+}
+
+std::optional<uint64_t> PeerService::Impl::IncarnationOf(NodeId peer) const {
+  MutexLock lock(&mu_);
+  for (const auto& [stream, hello] : streams_) {
+    if (hello && hello->sender.node == peer) return hello->sender.incarnation;
+  }
+  return std::nullopt;
 }
 
 void PeerService::Impl::Stop() {
   MutexLock lock(&mu_);
   stopping_ = true;
-  for (Stream* stream : streams_) stream->Cancel();
+  for (const auto& [stream, hello] : streams_) stream->Cancel();
   while (!streams_.empty()) gone_.Wait(&mu_);
 }
 
@@ -205,12 +222,15 @@ void PeerService::Impl::Notice(const std::string& who, const std::string& text) 
   if (hooks_.notice) hooks_.notice(text);
 }
 
-void PeerService::Impl::Accepted(const Hello& hello) {
+void PeerService::Impl::Accepted(Stream* stream, const Hello& hello) {
   {
     MutexLock lock(&mu_);
     refusals_.erase(hello.sender.name);
+    streams_[stream] = hello;
+    // The memberships may have changed since the hello was let in, and were looked through then.
+    if (!gate_->CheckMember(hello).ok()) stream->Cancel();
   }
-  if (hooks_.on_accepted) hooks_.on_accepted(hello.sender.node);
+  if (hooks_.on_accepted) hooks_.on_accepted(hello);
 }
 
 void PeerService::Impl::Forget(Stream* stream) {
@@ -232,6 +252,12 @@ void PeerService::Register(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, kHttp2WriteBufferBytes);
   builder->SetMaxReceiveMessageSize(static_cast<int>(kPeerMessageBytesMax));
   builder->RegisterService(impl_.get());
+}
+
+void PeerService::Recheck() { impl_->Recheck(); }
+
+std::optional<uint64_t> PeerService::IncarnationOf(NodeId peer) const {
+  return impl_->IncarnationOf(peer);
 }
 
 void PeerService::Stop() { impl_->Stop(); }

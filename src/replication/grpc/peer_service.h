@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "common/clock.h"
 #include "replication/grpc/hello.h"
@@ -28,8 +29,8 @@ namespace skein {
 class PeerService {
  public:
   struct Hooks {
-    PeerNotice notice;                        // refusals, once for each change; may be empty
-    std::function<void(NodeId)> on_accepted;  // a hello was let in; may be empty, must not block
+    PeerNotice notice;                              // refusals, once for each change; may be empty
+    std::function<void(const Hello&)> on_accepted;  // it was let in; may be empty, must not block
   };
 
   // The pointers must outlive this.
@@ -40,6 +41,12 @@ class PeerService {
   // Adds the service to the server, and sets what the connections of peers need of it: large
   // messages, and patience with their keepalive.
   void Register(grpc::ServerBuilder* builder);
+
+  // Breaks the streams of whom the gate refuses by now. Never blocks.
+  void Recheck();
+
+  // That of the sender of a stream which stands; nullopt: it has none.
+  std::optional<uint64_t> IncarnationOf(NodeId peer) const;
 
   // Cancels all streams, refuses new ones. Idempotent; not to be called from the sink or a hook.
   void Stop();

@@ -23,7 +23,7 @@ absl::Status PeerTransportOptions::Validate() const {
   return absl::OkStatus();
 }
 
-PeerTransport::PeerTransport(HelloGate* gate, EventSink* sink, PeerNotice notice,
+PeerTransport::PeerTransport(const HelloGate* gate, EventSink* sink, PeerNotice notice,
                              PeerTransportOptions options)
     : gate_(gate), sink_(sink), notice_(std::move(notice)), options_(options) {
   SKEIN_CHECK(options_.Validate().ok());
@@ -32,11 +32,11 @@ PeerTransport::PeerTransport(HelloGate* gate, EventSink* sink, PeerNotice notice
 PeerTransport::~PeerTransport() { Stop(); }
 
 void PeerTransport::SetPeers(const std::vector<PeerAddress>& peers) {
-  gate_->SetPeers(peers);
   MutexLock lock(&mu_);
   if (stopped_) return;
   for (auto it = links_.begin(); it != links_.end();) {
     if (std::find(peers.begin(), peers.end(), it->second->peer()) != peers.end()) {
+      it->second->Recheck();
       ++it;
       continue;
     }
@@ -47,6 +47,7 @@ void PeerTransport::SetPeers(const std::vector<PeerAddress>& peers) {
   for (const PeerAddress& peer : peers) {
     std::shared_ptr<PeerLink>& link = links_[peer.id];
     if (link != nullptr) continue;
+    sink_->Post(LinkDown{peer.id, /*refused=*/false});  // until the link says otherwise
     link = std::make_shared<PeerLink>(peer, gate_, sink_, notice_, options_);
     link->Start();
   }

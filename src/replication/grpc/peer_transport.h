@@ -40,16 +40,18 @@ struct PeerLinkStats {
 
 class PeerLink;
 
-// Thread-safe. Posts LinkUp and LinkDown to the sink; the two alternate for each peer, but for one
-// more LinkDown{refused} that may follow a LinkDown when the peer's process turns out to be gone.
+// Thread-safe. Posts LinkUp and LinkDown to the sink; the two alternate for each peer, beginning
+// with a LinkDown, but for one more LinkDown{refused} that may follow a LinkDown when the peer's
+// process turns out to be gone.
 class PeerTransport final : public Transport {
  public:
   // `gate` and `sink` must outlive this. There are no peers yet; options must be valid.
-  PeerTransport(HelloGate* gate, EventSink* sink, PeerNotice notice, PeerTransportOptions options);
+  PeerTransport(const HelloGate* gate, EventSink* sink, PeerNotice notice,
+                PeerTransportOptions options);
   ~PeerTransport() override;
 
-  // Connects to who is new or has moved, and lets go of who is gone: for that peer nothing is
-  // posted any more, in the end. Tells the gate as well. Never blocks.
+  // Connects to who is new or has moved, lets go of who is gone, for whom nothing is posted any
+  // more, and breaks the link to whom the gate refuses now. Never blocks.
   void SetPeers(const std::vector<PeerAddress>& peers) ABSL_LOCKS_EXCLUDED(mu_);
 
   void Send(Message message) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -66,7 +68,7 @@ class PeerTransport final : public Transport {
  private:
   std::shared_ptr<PeerLink> Find(NodeId peer) const ABSL_LOCKS_EXCLUDED(mu_);
 
-  HelloGate* const gate_;
+  const HelloGate* const gate_;
   EventSink* const sink_;
   const PeerNotice notice_;
   const PeerTransportOptions options_;

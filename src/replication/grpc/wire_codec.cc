@@ -159,6 +159,24 @@ void FillBody(const ReadIndexAck& body, v1::PeerMessage* wire) {
 
 void FillBody(const TimeoutNowMessage&, v1::PeerMessage* wire) { wire->mutable_timeout_now(); }
 
+void FillBody(const SnapshotOffer& body, v1::PeerMessage* wire) {
+  v1::SnapshotOffer* out = wire->mutable_snapshot_offer();
+  out->set_id(body.id);
+  out->set_source(body.source.value());
+  out->set_source_address(body.source_address);
+  out->set_at_least_index(body.at_least.value());
+}
+
+void FillBody(const SnapshotReport& body, v1::PeerMessage* wire) {
+  v1::SnapshotReport* out = wire->mutable_snapshot_report();
+  out->set_id(body.id);
+  out->set_phase(static_cast<uint32_t>(body.phase));
+  out->set_index(body.index.value());
+  out->set_bytes_done(body.bytes_done);
+  out->set_bytes_total(body.bytes_total);
+  out->set_error(body.error);
+}
+
 // A PeerMessage of which all but the entries is serialised.
 struct Prepared {
   std::string head;         // of PeerMessage: everything outside of the Append
@@ -213,6 +231,8 @@ void Fill(const Hello& hello, v1::PeerHello* wire) {
   wire->set_incarnation(hello.sender.incarnation);
   wire->set_protocol_version(hello.sender.protocol_version);
   wire->set_to_node_id(hello.to.value());
+  wire->set_membership_index(hello.membership_index.value());
+  wire->set_address(hello.address);
 }
 
 Hello FromWire(v1::PeerHello wire) {
@@ -221,7 +241,9 @@ Hello FromWire(v1::PeerHello wire) {
                      .name = std::move(*wire.mutable_node_name()),
                      .incarnation = wire.incarnation(),
                      .protocol_version = wire.protocol_version()},
-          .to = NodeId(wire.to_node_id())};
+          .to = NodeId(wire.to_node_id()),
+          .membership_index = Index(wire.membership_index()),
+          .address = std::move(*wire.mutable_address())};
 }
 
 absl::StatusOr<MessageBody> DecodeAppend(v1::Append* wire, Term term) {
@@ -277,6 +299,20 @@ HeartbeatAck FromWire(const v1::HeartbeatAck& wire) {
           .match = Index(wire.match_index())};
 }
 
+absl::StatusOr<MessageBody> DecodeReport(v1::SnapshotReport* wire) {
+  const uint32_t phase = wire->phase();
+  if (phase < static_cast<uint32_t>(SnapshotPhase::kFetching) ||
+      phase > static_cast<uint32_t>(SnapshotPhase::kFailed)) {
+    return absl::InvalidArgumentError(fmt::format("a snapshot is in phase {}, unknown", phase));
+  }
+  return SnapshotReport{.id = wire->id(),
+                        .phase = static_cast<SnapshotPhase>(phase),
+                        .index = Index(wire->index()),
+                        .bytes_done = wire->bytes_done(),
+                        .bytes_total = wire->bytes_total(),
+                        .error = std::move(*wire->mutable_error())};
+}
+
 absl::StatusOr<MessageBody> DecodeBody(v1::PeerMessage* wire) {
   switch (wire->body_case()) {
     case v1::PeerMessage::kAppend:
@@ -307,6 +343,15 @@ absl::StatusOr<MessageBody> DecodeBody(v1::PeerMessage* wire) {
     }
     case v1::PeerMessage::kTimeoutNow:
       return TimeoutNowMessage{};
+    case v1::PeerMessage::kSnapshotOffer: {
+      v1::SnapshotOffer* offer = wire->mutable_snapshot_offer();
+      return SnapshotOffer{.id = offer->id(),
+                           .source = NodeId(offer->source()),
+                           .source_address = std::move(*offer->mutable_source_address()),
+                           .at_least = Index(offer->at_least_index())};
+    }
+    case v1::PeerMessage::kSnapshotReport:
+      return DecodeReport(wire->mutable_snapshot_report());
     case v1::PeerMessage::BODY_NOT_SET:
       break;
   }
@@ -367,6 +412,12 @@ size_t WireBytes(const Message& message) {
     return kFixed + TotalBytes(append->entries) + kPerEntry * append->entries.size();
   }
   if (const auto* ack = std::get_if<VoteAck>(&message.body)) return kFixed + ack->refusal.size();
+  if (const auto* offer = std::get_if<SnapshotOffer>(&message.body)) {
+    return kFixed + offer->source_address.size();
+  }
+  if (const auto* report = std::get_if<SnapshotReport>(&message.body)) {
+    return kFixed + report->error.size();
+  }
   return kFixed;
 }
 

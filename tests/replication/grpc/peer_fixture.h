@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,6 +79,23 @@ class TestSink final : public EventSink, public Recorder<Event> {
     return Of<E>(Values());
   }
 
+  // The links that broke, as opposed to those that never stood.
+  static std::vector<LinkDown> BreaksIn(const std::vector<Event>& events) {
+    std::set<NodeId> met;
+    std::vector<LinkDown> breaks;
+    for (const Event& event : events) {
+      if (const auto* up = std::get_if<LinkUp>(&event)) met.insert(up->peer);
+      const auto* down = std::get_if<LinkDown>(&event);
+      if (down != nullptr && met.contains(down->peer)) breaks.push_back(*down);
+    }
+    return breaks;
+  }
+  std::vector<LinkDown> Breaks() const { return BreaksIn(Values()); }
+  bool WaitForBreaks(size_t count) {
+    return WaitFor(
+        [count](const std::vector<Event>& events) { return BreaksIn(events).size() >= count; });
+  }
+
   template <typename E>
   bool WaitForCount(size_t count) {
     return WaitFor([count](const std::vector<Event>& events) {
@@ -107,25 +125,41 @@ inline PeerIdentity Identity(const std::string& name) {
   return {.cluster_id = 0xc1, .node = NodeIdOf(name), .name = name, .incarnation = 7};
 }
 
-class TestNode {
+// A membership, committed at `index`, of these nodes; no incarnation is known.
+inline MembershipsInForce MembershipsOf(const std::vector<PeerAddress>& peers, Index index = {}) {
+  Membership membership;
+  for (const PeerAddress& peer : peers) {
+    membership.members.push_back({.id = peer.id, .name = peer.name, .address = peer.address});
+  }
+  return {{index, membership}, {index, membership}};
+}
+
+// Its sink is a `Sink`.
+template <typename Sink>
+class WireNode {
  public:
-  explicit TestNode(PeerIdentity identity, PeerTransportOptions options = {},
+  explicit WireNode(PeerIdentity identity, PeerTransportOptions options = {},
                     IncarnationCheck check = nullptr)
-      : gate_(std::move(identity), std::move(check)),
+      : gate_(std::move(identity), "127.0.0.1:1", std::move(check)),
         transport_(
             &gate_, &sink_, [this](std::string text) { notices_.Add(std::move(text)); }, options),
         service_(&gate_, &sink_, &clock_,
                  {.notice = [this](std::string text) { notices_.Add(std::move(text)); },
-                  .on_accepted = [this](NodeId peer) { transport_.Kick(peer); }}) {}
+                  .on_accepted =
+                      [this](const Hello& hello) {
+                        if (on_accepted_) on_accepted_(hello);
+                        transport_.Kick(hello.sender.node);
+                      }}) {}
 
-  ~TestNode() {
-    sink_.Hold(false);
+  ~WireNode() {
+    if constexpr (requires { sink_.Hold(false); }) sink_.Hold(false);
     transport_.Stop();
     StopServer();
   }
 
-  // On the port of the last time, if there was one.
-  bool StartServer() {
+  // On this port, else on that of the last time, if there was one.
+  bool StartServer(int port = 0) {
+    if (port != 0) port_ = port;
     grpc::ServerBuilder builder;
     int bound = 0;
     builder.AddListeningPort(fmt::format("127.0.0.1:{}", port_), grpc::InsecureServerCredentials(),
@@ -144,12 +178,23 @@ class TestNode {
     server_.reset();
   }
 
+  // Before the server is started.
+  void OnAccepted(std::function<void(const Hello&)> then) { on_accepted_ = std::move(then); }
+
+  // Lets them in.
+  void Admit(const std::vector<PeerAddress>& peers) { gate_.SetMemberships(MembershipsOf(peers)); }
+  // And links to them.
+  void SetPeers(const std::vector<PeerAddress>& peers) {
+    Admit(peers);
+    transport_.SetPeers(peers);
+  }
+
   PeerAddress address() const {
     return {gate_.self().node, gate_.self().name, fmt::format("127.0.0.1:{}", port_)};
   }
   NodeId id() const { return gate_.self().node; }
   int port() const { return port_; }
-  TestSink& sink() { return sink_; }
+  Sink& sink() { return sink_; }
   Notices& notices() { return notices_; }
   PeerTransport& transport() { return transport_; }
   PeerService& service() { return service_; }
@@ -157,7 +202,8 @@ class TestNode {
 
  private:
   SystemClock clock_;
-  TestSink sink_;
+  std::function<void(const Hello&)> on_accepted_;
+  Sink sink_;
   Notices notices_;
   HelloGate gate_;
   PeerTransport transport_;
@@ -165,6 +211,8 @@ class TestNode {
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };
+
+using TestNode = WireNode<TestSink>;
 
 // `count` entries that continue each other from the start of the log, each with `bytes` of payload.
 inline std::vector<EntryPtr> MakeEntries(size_t count, size_t bytes) {

@@ -6,6 +6,8 @@
 #include "common/random.h"
 #include "replication/grpc/probe.h"
 #include "tests/replication/grpc/peer_fixture.h"
+#include "tests/support/process_cluster.h"
+#include "tests/support/wait.h"
 
 namespace skein {
 namespace {
@@ -19,8 +21,8 @@ class PeerLinkTest : public testing::Test {
   }
 
   void Connect() {
-    a_.transport().SetPeers({b_.address()});
-    b_.transport().SetPeers({a_.address()});
+    a_.SetPeers({b_.address()});
+    b_.SetPeers({a_.address()});
     ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
     ASSERT_TRUE(b_.sink().WaitForCount<LinkUp>(1));
   }
@@ -68,10 +70,10 @@ TEST_F(PeerLinkTest, NoticesThatThePeerIsGoneAndThatItIsBack) {
   Connect();
   b_.StopServer();
   ASSERT_TRUE(a_.sink().WaitFor([](const std::vector<Event>& events) {
-    const auto downs = TestSink::Of<LinkDown>(events);
+    const auto downs = TestSink::BreaksIn(events);
     return !downs.empty() && downs.back().refused;
   }));
-  EXPECT_EQ(a_.sink().All<LinkDown>()[0].peer, b_.id());
+  EXPECT_EQ(a_.sink().Breaks()[0].peer, b_.id());
   a_.transport().Send(Heartbeat(1));
   EXPECT_EQ(a_.transport().Stats(b_.id()).dropped, 1u);
   EXPECT_FALSE(a_.transport().Stats(b_.id()).up);
@@ -85,24 +87,24 @@ TEST_F(PeerLinkTest, NoticesThatThePeerIsGoneAndThatItIsBack) {
 TEST_F(PeerLinkTest, TellsABrokenStreamFromADeadProcess) {
   Connect();
   b_.service().Stop();
-  ASSERT_TRUE(a_.sink().WaitForCount<LinkDown>(1));
-  EXPECT_FALSE(a_.sink().All<LinkDown>()[0].refused);
+  ASSERT_TRUE(a_.sink().WaitForBreaks(1));
+  EXPECT_FALSE(a_.sink().Breaks()[0].refused);
   ASSERT_TRUE(a_.notices().WaitForText("the node is stopping"));
   b_.StopServer();
-  ASSERT_TRUE(a_.sink().WaitForCount<LinkDown>(2));
-  EXPECT_TRUE(a_.sink().All<LinkDown>()[1].refused);
+  ASSERT_TRUE(a_.sink().WaitForBreaks(2));
+  EXPECT_TRUE(a_.sink().Breaks()[1].refused);
   // The notice comes with each further attempt that finds the same; the event does not.
   ASSERT_TRUE(a_.notices().WaitForText("nobody listens there"));
   a_.transport().Stop();
-  EXPECT_EQ(a_.sink().All<LinkDown>().size(), 2u);
+  EXPECT_EQ(a_.sink().Breaks().size(), 2u);
 }
 
 TEST_F(PeerLinkTest, AKickEndsThePauseBetweenAttempts) {
   TestNode c(Identity("n3"),
              {.reconnect_backoff_min_ms = 600000, .reconnect_backoff_max_ms = 600000});
   b_.StopServer();
-  b_.transport().SetPeers({c.address()});
-  c.transport().SetPeers({b_.address()});
+  b_.SetPeers({c.address()});
+  c.SetPeers({b_.address()});
   ASSERT_TRUE(c.notices().WaitForText("nobody listens there"));
   ASSERT_TRUE(b_.StartServer());
   c.transport().Kick(b_.id());
@@ -114,10 +116,10 @@ TEST_F(PeerLinkTest, TheHelloOfAPeerBringsUpTheLinkBack) {
              {.reconnect_backoff_min_ms = 600000, .reconnect_backoff_max_ms = 600000});
   ASSERT_TRUE(c.StartServer());
   b_.StopServer();
-  c.transport().SetPeers({b_.address()});
+  c.SetPeers({b_.address()});
   ASSERT_TRUE(c.notices().WaitForText("nobody listens there"));
   ASSERT_TRUE(b_.StartServer());
-  b_.transport().SetPeers({c.address()});
+  b_.SetPeers({c.address()});
   EXPECT_TRUE(b_.sink().WaitForCount<LinkUp>(1));
   EXPECT_TRUE(c.sink().WaitForCount<LinkUp>(1));
 }
@@ -125,8 +127,8 @@ TEST_F(PeerLinkTest, TheHelloOfAPeerBringsUpTheLinkBack) {
 TEST_F(PeerLinkTest, AFullQueueDropsRatherThanGrows) {
   // Held longer than a link waits for a receipt, on a slow machine.
   TestNode c(Identity("n3"), {.bulk_queue_bytes = 1u << 20, .receipt_timeout_ms = 60000});
-  b_.transport().SetPeers({c.address()});
-  c.transport().SetPeers({b_.address()});
+  b_.SetPeers({c.address()});
+  c.SetPeers({b_.address()});
   ASSERT_TRUE(c.sink().WaitForCount<LinkUp>(1));
   b_.sink().Hold(true);
   const std::vector<EntryPtr> entries = MakeEntries(1, 100000);
@@ -154,7 +156,7 @@ TEST_F(PeerLinkTest, LargeEntriesPass) {
     EXPECT_EQ(std::get<AppendMessage>(received[i].message.body).entries[0]->frame(),
               entries[i]->frame());
   }
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 TEST_F(PeerLinkTest, WhatNoPeerWouldTakeIsDroppedAndTheLinkStands) {
@@ -163,7 +165,7 @@ TEST_F(PeerLinkTest, WhatNoPeerWouldTakeIsDroppedAndTheLinkStands) {
   EXPECT_EQ(a_.transport().Stats(b_.id()).dropped, 1u);
   a_.transport().Send(Heartbeat(1));
   ASSERT_TRUE(b_.sink().WaitForCount<Received>(1));
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 TEST_F(PeerLinkTest, GarbageOnThePortHarmsNobody) {
@@ -185,22 +187,70 @@ TEST_F(PeerLinkTest, GarbageOnThePortHarmsNobody) {
   }
   a_.transport().Send(Heartbeat(1));
   EXPECT_TRUE(b_.sink().WaitForCount<Received>(1));
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 TEST_F(PeerLinkTest, ARemovedPeerIsLetGoAndAMovedOneIsFollowed) {
   Connect();
   TestNode moved(Identity("n2"));
   ASSERT_TRUE(moved.StartServer());
-  moved.transport().SetPeers({a_.address()});
-  a_.transport().SetPeers({moved.address()});
+  moved.SetPeers({a_.address()});
+  a_.SetPeers({moved.address()});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(2));
   a_.transport().Send(Heartbeat(1));
   EXPECT_TRUE(moved.sink().WaitForCount<Received>(1));
   EXPECT_TRUE(b_.sink().All<Received>().empty());
-  a_.transport().SetPeers({});
+  a_.SetPeers({});
   a_.transport().Send(Heartbeat(2));
   EXPECT_FALSE(a_.transport().Stats(b_.id()).up);
+}
+
+TEST_F(PeerLinkTest, APeerCountsAsDownUntilItsLinkStands) {
+  b_.StopServer();
+  a_.SetPeers({b_.address()});
+  ASSERT_EQ(a_.sink().Values().size(), 1u);
+  EXPECT_EQ(a_.sink().All<LinkDown>()[0].peer, b_.id());
+  EXPECT_FALSE(a_.sink().All<LinkDown>()[0].refused);
+  a_.SetPeers({b_.address()});  // says nothing new
+  EXPECT_EQ(a_.sink().Values().size(), 1u);
+}
+
+// What is posted of a link of old must not be taken for the state of the new one.
+TEST_F(PeerLinkTest, APeerThatMovesCountsAsDownUntilItsNewLinkStands) {
+  Connect();
+  const FreePort nowhere;
+  for (int round = 1; round <= 30; ++round) {
+    SCOPED_TRACE(round);
+    a_.SetPeers({{b_.id(), "n2", nowhere.address()}});
+    const std::vector<Event> events = a_.sink().Values();
+    ASSERT_TRUE(std::holds_alternative<LinkDown>(events.back()));
+    a_.SetPeers({b_.address()});
+    ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1 + static_cast<size_t>(round)));
+  }
+}
+
+TEST_F(PeerLinkTest, WhoIsRefusedByANewMembershipLosesItsStreams) {
+  Connect();
+  EXPECT_EQ(b_.service().IncarnationOf(a_.id()), 7u);
+  EXPECT_EQ(b_.service().IncarnationOf(NodeIdOf("n3")), std::nullopt);
+  MembershipsInForce next = MembershipsOf({a_.address()}, Index(9));
+  next.newest.membership.members[0].incarnation = 8;
+  b_.gate().SetMemberships(next);
+  b_.service().Recheck();
+  EXPECT_TRUE(a_.sink().WaitForBreaks(1));
+  EXPECT_TRUE(a_.notices().WaitForText(
+      "n1 has incarnation 0000000000000007, n2 knows it as 0000000000000008"));
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(20),
+                        [&] { return b_.service().IncarnationOf(a_.id()) == std::nullopt; }));
+  // Its own link to there goes as well.
+  EXPECT_TRUE(b_.sink().Breaks().empty());
+  b_.transport().SetPeers({a_.address()});
+  EXPECT_TRUE(b_.sink().WaitForBreaks(1));
+  EXPECT_TRUE(b_.notices().WaitForText("lost the link to n1"));
+  // Let in again, both come back by themselves.
+  b_.Admit({a_.address()});
+  EXPECT_TRUE(a_.sink().WaitForCount<LinkUp>(2));
+  EXPECT_TRUE(b_.sink().WaitForCount<LinkUp>(2));
 }
 
 TEST_F(PeerLinkTest, AfterStopNothingIsPosted) {
@@ -212,9 +262,9 @@ TEST_F(PeerLinkTest, AfterStopNothingIsPosted) {
   const size_t posted = a_.sink().Values().size();
   a_.transport().Send(Heartbeat(1));
   a_.transport().Kick(b_.id());
-  a_.transport().SetPeers({b_.address()});
+  a_.SetPeers({b_.address()});
   // Its streams to a_ break and are refused.
-  ASSERT_TRUE(b_.sink().WaitForCount<LinkDown>(1));
+  ASSERT_TRUE(b_.sink().WaitForBreaks(1));
   ASSERT_TRUE(b_.notices().WaitForText("the node is stopping"));
   EXPECT_EQ(a_.sink().Values().size(), posted);
 }
@@ -231,9 +281,9 @@ TEST_F(PeerLinkTest, AServerThatNeverAnswersTheHelloIsTriedAgain) {
   TestNode c(Identity("n3"), {.hello_timeout_ms = 50});
   PeerAddress silent = b_.address();
   silent.address = fmt::format("127.0.0.1:{}", ntohs(address.sin_port));
-  c.transport().SetPeers({silent});
+  c.SetPeers({silent});
   EXPECT_TRUE(c.notices().WaitForText("it did not answer within 50 ms"));
-  EXPECT_TRUE(c.sink().Values().empty());
+  EXPECT_TRUE(c.sink().All<LinkUp>().empty());
   close(fd);
   EXPECT_TRUE(c.notices().WaitForText("nobody listens there"));
 }
@@ -242,7 +292,7 @@ TEST_F(PeerLinkTest, AnAddressThatIsNoneIsReportedInWords) {
   TestNode c(Identity("n3"));
   PeerAddress nowhere = b_.address();
   nowhere.address = "nowhere";
-  c.transport().SetPeers({nowhere});
+  c.SetPeers({nowhere});
   EXPECT_TRUE(c.notices().WaitForText("`nowhere` is not of the form host:port"));
 }
 

@@ -33,10 +33,10 @@ class PeerReceiptTest : public testing::Test {
 
   // How long the link stood after `message` was sent.
   milliseconds TimeUntilDown(const Message& message) {
-    const size_t downs = a_.sink().All<LinkDown>().size();
+    const size_t downs = a_.sink().Breaks().size();
     const auto sent = steady_clock::now();
     a_.transport().Send(message);
-    EXPECT_TRUE(a_.sink().WaitForCount<LinkDown>(downs + 1));
+    EXPECT_TRUE(a_.sink().WaitForBreaks(downs + 1));
     return std::chrono::duration_cast<milliseconds>(steady_clock::now() - sent);
   }
 
@@ -44,12 +44,12 @@ class PeerReceiptTest : public testing::Test {
   static void PassTwiceTheTimeout() {
     FakePeer swallower(Identity("n2"), FakePeer::Swallow);
     TestNode clock(Identity("n1"), Options());
-    clock.transport().SetPeers({swallower.address()});
+    clock.SetPeers({swallower.address()});
     for (size_t round = 1; round <= 2; ++round) {
       ASSERT_TRUE(clock.sink().WaitForCount<LinkUp>(round));
       clock.transport().Send(
           {clock.id(), NodeIdOf("n2"), Term(1), HeartbeatMessage{.round = round}});
-      ASSERT_TRUE(clock.sink().WaitForCount<LinkDown>(round));
+      ASSERT_TRUE(clock.sink().WaitForBreaks(round));
     }
   }
 
@@ -58,7 +58,7 @@ class PeerReceiptTest : public testing::Test {
 
 TEST_F(PeerReceiptTest, APeerThatSwallowsIsLeftAndMetAgain) {
   FakePeer swallower(Identity("n2"), FakePeer::Swallow);
-  a_.transport().SetPeers({swallower.address()});
+  a_.SetPeers({swallower.address()});
   size_t ups = 0;
   for (const Message& message : {Heartbeat(), Append(), Heartbeat()}) {
     ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(++ups));
@@ -68,7 +68,7 @@ TEST_F(PeerReceiptTest, APeerThatSwallowsIsLeftAndMetAgain) {
   }
   EXPECT_TRUE(a_.notices().WaitForText("lost the link to n2"));
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return a_.notices().Count(kNotConfirmed) == 3; }));
-  for (const LinkDown& down : a_.sink().All<LinkDown>()) EXPECT_FALSE(down.refused);
+  for (const LinkDown& down : a_.sink().Breaks()) EXPECT_FALSE(down.refused);
   EXPECT_EQ(swallower.messages(), 3u);
   // One for each break: a peer that is silent is not asked again and again.
   EXPECT_EQ(swallower.receipts_wanted(), 3u);
@@ -79,7 +79,7 @@ TEST_F(PeerReceiptTest, GoesOnWithAPeerThatHasRecovered) {
   FakePeer peer(Identity("n2"), [&](uint64_t number, v1::PeerAnswer* answer) {
     return !swallows && FakePeer::GiveReceipt(number, answer);
   });
-  a_.transport().SetPeers({peer.address()});
+  a_.SetPeers({peer.address()});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   TimeUntilDown(Heartbeat());
   swallows = false;
@@ -92,40 +92,40 @@ TEST_F(PeerReceiptTest, GoesOnWithAPeerThatHasRecovered) {
     return peer.receipts_wanted() >= asked + 20;
   }));
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return peer.messages() == 1 + sent; }));
-  EXPECT_EQ(a_.sink().All<LinkDown>().size(), 1u);
+  EXPECT_EQ(a_.sink().Breaks().size(), 1u);
   // Few, however much is sent.
   EXPECT_LT(peer.receipts_wanted(), sent);
 }
 
 TEST_F(PeerReceiptTest, ALinkWithNothingToSendStaysUpAndQuiet) {
   FakePeer swallower(Identity("n2"), FakePeer::Swallow);
-  a_.transport().SetPeers({swallower.address()});
+  a_.SetPeers({swallower.address()});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   PassTwiceTheTimeout();
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
   EXPECT_EQ(swallower.receipts_wanted(), 0u);
   EXPECT_TRUE(a_.transport().Stats(NodeIdOf("n2")).up);
 }
 
 TEST_F(PeerReceiptTest, WithEverythingConfirmedALinkIsQuietAgain) {
   FakePeer peer(Identity("n2"), FakePeer::GiveReceipt);
-  a_.transport().SetPeers({peer.address()});
+  a_.SetPeers({peer.address()});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   a_.transport().Send(Heartbeat());
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return peer.receipts_wanted() == 1; }));
   PassTwiceTheTimeout();
   EXPECT_EQ(peer.receipts_wanted(), 1u);
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 TEST_F(PeerReceiptTest, APeerThatConfirmsLateButInTimeIsKept) {
   TestNode b(Identity("n2"));
   ASSERT_TRUE(b.StartServer());
-  b.gate().SetPeers({a_.address()});
+  b.Admit({a_.address()});
   FaultProxy proxy;
   const FreePort port;
   const int link = proxy.AddLink(port.number(), b.port());
-  a_.transport().SetPeers({{b.id(), "n2", port.address()}});
+  a_.SetPeers({{b.id(), "n2", port.address()}});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   const uint64_t before = proxy.Stats(link).delivered;
   const milliseconds quarter = kReceiptTimeout / 4;
@@ -135,17 +135,17 @@ TEST_F(PeerReceiptTest, APeerThatConfirmsLateButInTimeIsKept) {
   PassTwiceTheTimeout();
   EXPECT_TRUE(b.sink().WaitForCount<Received>(2));
   EXPECT_GT(proxy.Stats(link).delivered, before);
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 TEST_F(PeerReceiptTest, ALargeMessageOnASlowNetworkIsWaitedForLonger) {
   TestNode b(Identity("n2"));
   ASSERT_TRUE(b.StartServer());
-  b.gate().SetPeers({a_.address()});
+  b.Admit({a_.address()});
   FaultProxy proxy;
   const FreePort port;
   const int link = proxy.AddLink(port.number(), b.port());
-  a_.transport().SetPeers({{b.id(), "n2", port.address()}});
+  a_.SetPeers({{b.id(), "n2", port.address()}});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   constexpr size_t kBytes = 40u << 20;
   constexpr int kSeconds = 2;
@@ -154,15 +154,15 @@ TEST_F(PeerReceiptTest, ALargeMessageOnASlowNetworkIsWaitedForLonger) {
   a_.transport().Send(MakeAppend(a_.id(), b.id(), MakeEntries(1, kBytes)));
   ASSERT_TRUE(b.sink().WaitForCount<Received>(1));
   EXPECT_GT(steady_clock::now() - sent, 2 * kReceiptTimeout);
-  EXPECT_TRUE(a_.sink().All<LinkDown>().empty());
+  EXPECT_TRUE(a_.sink().Breaks().empty());
 }
 
 // What it was sent waits in its windows and buffers; the connection itself answers.
 TEST_F(PeerReceiptTest, APeerThatIsStuckIsLeftAndMetAgain) {
   TestNode b(Identity("n2"));
   ASSERT_TRUE(b.StartServer());
-  b.gate().SetPeers({a_.address()});
-  a_.transport().SetPeers({b.address()});
+  b.Admit({a_.address()});
+  a_.SetPeers({b.address()});
   ASSERT_TRUE(a_.sink().WaitForCount<LinkUp>(1));
   b.sink().Hold(true);
   EXPECT_GE(TimeUntilDown(Heartbeat()), kReceiptTimeout);
@@ -172,7 +172,7 @@ TEST_F(PeerReceiptTest, APeerThatIsStuckIsLeftAndMetAgain) {
   a_.transport().Send(Heartbeat());
   EXPECT_TRUE(b.sink().WaitForCount<Received>(2));
   PassTwiceTheTimeout();
-  EXPECT_EQ(a_.sink().All<LinkDown>().size(), 1u);
+  EXPECT_EQ(a_.sink().Breaks().size(), 1u);
 }
 
 struct BadAnswer {
@@ -187,10 +187,10 @@ TEST_P(BadAnswerTest, BreaksTheLink) {
   FakePeer peer(Identity("n2"), GetParam().reply);
   // Nobody waits for the time to be over here.
   TestNode a(Identity("n1"), {.receipt_timeout_ms = 4000});
-  a.transport().SetPeers({peer.address()});
+  a.SetPeers({peer.address()});
   ASSERT_TRUE(a.sink().WaitForCount<LinkUp>(1));
   a.transport().Send({a.id(), NodeIdOf("n2"), Term(1), HeartbeatMessage{.round = 1}});
-  ASSERT_TRUE(a.sink().WaitForCount<LinkDown>(1));
+  ASSERT_TRUE(a.sink().WaitForBreaks(1));
   EXPECT_TRUE(a.notices().WaitForText("lost the link to n2"));
   EXPECT_TRUE(a.notices().WaitForText(GetParam().words));
   EXPECT_TRUE(a.sink().WaitForCount<LinkUp>(2));
@@ -231,14 +231,14 @@ TEST(PeerKeepalive, ASilentConnectionIsGivenUp) {
   TestNode b(Identity("n2"));
   ASSERT_TRUE(b.StartServer());
   TestNode a(Identity("n1"), {.keepalive_ms = 100, .keepalive_timeout_ms = 200});
-  b.gate().SetPeers({a.address()});
+  b.Admit({a.address()});
   FaultProxy proxy;
   const FreePort port;
   const int link = proxy.AddLink(port.number(), b.port());
-  a.transport().SetPeers({{b.id(), "n2", port.address()}});
+  a.SetPeers({{b.id(), "n2", port.address()}});
   ASSERT_TRUE(a.sink().WaitForCount<LinkUp>(1));
   proxy.Set(link, {.forward = {.drop = true}, .backward = {.drop = true}});
-  EXPECT_TRUE(a.sink().WaitForCount<LinkDown>(1));
+  EXPECT_TRUE(a.sink().WaitForBreaks(1));
   proxy.Heal(link);
   EXPECT_TRUE(a.sink().WaitForCount<LinkUp>(2));
 }

@@ -10,12 +10,12 @@ namespace skein {
 namespace {
 
 TEST(HelloGate, NamesBothValuesOfEachMismatch) {
-  HelloGate gate(Identity("n2"), [](const Hello& hello) {
+  HelloGate gate(Identity("n2"), "127.0.0.1:2", [](const Hello& hello) {
     return hello.sender.incarnation == 7 ? absl::OkStatus()
                                          : absl::FailedPreconditionError("incarnation 8, known 7");
   });
-  gate.SetPeers({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}});
-  const Hello good{Identity("n1"), NodeIdOf("n2")};
+  gate.SetMemberships(MembershipsOf({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}}));
+  const Hello good{Identity("n1"), NodeIdOf("n2"), Index(), "127.0.0.1:1"};
   EXPECT_TRUE(gate.Check(good).ok());
   const auto refused = [&gate](const Hello& hello, const std::string& words) {
     const absl::Status status = gate.Check(hello);
@@ -33,13 +33,70 @@ TEST(HelloGate, NamesBothValuesOfEachMismatch) {
   refused(hello, "n1 wants to talk to node id 0000000000000077, but this is n2");
   hello = good;
   hello.sender.node = NodeIdOf("n9");
-  refused(hello, "is no member of the cluster that n2 knows");
+  refused(hello,
+          "n2 goes by the membership of index 0: n1 is not a member of this cluster (any more)");
   hello = good;
   hello.sender.node = NodeIdOf("n2");
   refused(hello, "of n2 itself");
   hello = good;
   hello.sender.incarnation = 8;
   refused(hello, "incarnation 8, known 7");
+}
+
+Hello HelloOf(const std::string& name, uint64_t incarnation, uint64_t membership_index) {
+  PeerIdentity sender = Identity(name);
+  sender.incarnation = incarnation;
+  return {sender, NodeIdOf("n2"), Index(membership_index), "127.0.0.1:" + name.substr(1)};
+}
+
+// Refuses everybody whom it is asked about.
+absl::Status NeverMet(const Hello&) { return absl::FailedPreconditionError("asked the peers"); }
+
+TEST(HelloGate, GoesByTheMembershipsInForce) {
+  HelloGate gate(Identity("n2"), "127.0.0.1:2", NeverMet);
+  MembershipsInForce mine = MembershipsOf({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}}, Index(5));
+  mine.newest.index = Index(8);
+  mine.newest.membership.members[0].incarnation = 7;
+  mine.newest.membership.members.push_back(
+      {.id = NodeIdOf("n3"), .name = "n3", .address = "127.0.0.1:3"});
+  mine.committed.membership.members.push_back(
+      {.id = NodeIdOf("n4"), .name = "n4", .address = "127.0.0.1:4", .incarnation = 7});
+  gate.SetMemberships(mine);
+  const auto words = [&gate](const Hello& hello) { return MessageOf(gate.Check(hello)); };
+
+  // The newest membership has its incarnation; nothing else is asked.
+  EXPECT_EQ(words(HelloOf("n1", 7, 0)), "");
+  EXPECT_EQ(words(HelloOf("n1", 8, 8)),
+            "n1 has incarnation 0000000000000008, n2 knows it as 0000000000000007: n1 comes with "
+            "another data directory than the one that the cluster knows: its promises are lost; "
+            "remove it from the cluster and add it again");
+  // It does not have that of n3: what was seen of it decides.
+  EXPECT_EQ(words(HelloOf("n3", 7, 0)), "asked the peers");
+  EXPECT_TRUE(gate.CheckMember(HelloOf("n3", 7, 0)).ok());
+  // Removed, but that is not committed.
+  EXPECT_EQ(words(HelloOf("n4", 7, 0)), "");
+  EXPECT_NE(words(HelloOf("n4", 9, 0)), "");
+  // Who knows a newer one may have been removed and added again in it.
+  EXPECT_EQ(words(HelloOf("n1", 8, 9)), "");
+  EXPECT_EQ(words(HelloOf("n3", 9, 9)), "");
+  // Who is in neither may know of a newer one, in which it is.
+  EXPECT_EQ(words(HelloOf("n5", 7, 9)), "");
+  EXPECT_EQ(words(HelloOf("n5", 7, 8)),
+            "n2 goes by the membership of index 8: n5 is not a member of this cluster (any more): "
+            "add it by `skein member add n5 127.0.0.1:5`, or stop it");
+}
+
+TEST(HelloGate, SaysWhereThisNodeIsReachedAndWhatItKnows) {
+  HelloGate gate(Identity("n2"), "127.0.0.1:2", nullptr);
+  Hello hello = gate.HelloTo(NodeIdOf("n1"));
+  EXPECT_EQ(hello.sender.node, NodeIdOf("n2"));
+  EXPECT_EQ(hello.to, NodeIdOf("n1"));
+  EXPECT_EQ(hello.membership_index, Index(0));
+  EXPECT_EQ(hello.address, "127.0.0.1:2");
+  gate.SetMemberships(MembershipsOf({{NodeIdOf("n2"), "n2", "10.0.0.2:7411"}}, Index(5)));
+  hello = gate.HelloTo(NodeIdOf("n1"));
+  EXPECT_EQ(hello.membership_index, Index(5));
+  EXPECT_EQ(hello.address, "10.0.0.2:7411");
 }
 
 // Two nodes that know each other and do not get along: what each of them says about it.
@@ -62,8 +119,8 @@ TEST_P(HelloMismatch, IsRefusedInWordsOnBothEnds) {
   });
   ASSERT_TRUE(a.StartServer());
   ASSERT_TRUE(b.StartServer());
-  b.transport().SetPeers({{NodeIdOf("n1"), "n1", a.address().address}});
-  a.transport().SetPeers({b.address()});
+  b.SetPeers({{NodeIdOf("n1"), "n1", a.address().address}});
+  a.SetPeers({b.address()});
   EXPECT_TRUE(b.notices().WaitForText("refused the stream of n1: "));
   EXPECT_TRUE(b.notices().WaitForText(GetParam().words));
   EXPECT_TRUE(a.notices().WaitForText("no link to n2"));
@@ -81,8 +138,9 @@ INSTANTIATE_TEST_SUITE_P(
                  "n1 belongs to cluster 00000000000000c2, n2 belongs to cluster 00000000000000c1"},
         Mismatch{"Version", [](PeerIdentity* n1) { n1->protocol_version = 3; },
                  "n1 speaks peer protocol version 3, n2 speaks version 1"},
-        Mismatch{"Node", [](PeerIdentity* n1) { n1->node = NodeIdOf("n9"); },
-                 "is no member of the cluster that n2 knows"},
+        Mismatch{
+            "Node", [](PeerIdentity* n1) { n1->node = NodeIdOf("n9"); },
+            "n2 goes by the membership of index 0: n1 is not a member of this cluster (any more)"},
         Mismatch{"Incarnation", [](PeerIdentity* n1) { n1->incarnation = 8; },
                  "n1 has another data directory: remove and add it"}),
     [](const testing::TestParamInfo<Mismatch>& info) { return info.param.name; });
@@ -93,8 +151,8 @@ TEST(PeerRefusal, IsReportedOnceHoweverOftenItHappens) {
   TestNode a(other, {.reconnect_backoff_min_ms = 1, .reconnect_backoff_max_ms = 1});
   TestNode b(Identity("n2"));
   ASSERT_TRUE(b.StartServer());
-  b.gate().SetPeers({a.address()});
-  a.transport().SetPeers({b.address()});
+  b.Admit({a.address()});
+  a.SetPeers({b.address()});
   ASSERT_TRUE(a.notices().WaitForText("belongs to cluster"));
   // By the end of the third life of the server there were several attempts in each.
   for (int i = 0; i < 3; ++i) {
@@ -118,8 +176,8 @@ TEST(PeerRefusal, TheAddressOfAnotherNodeIsNoticed) {
   TestNode a(Identity("n1"));
   TestNode c(Identity("n3"));
   ASSERT_TRUE(c.StartServer());
-  c.gate().SetPeers({a.address()});
-  a.transport().SetPeers({{NodeIdOf("n2"), "n2", c.address().address}});
+  c.Admit({a.address()});
+  a.SetPeers({{NodeIdOf("n2"), "n2", c.address().address}});
   EXPECT_TRUE(a.notices().WaitForText("but this is n3"));
   EXPECT_TRUE(a.sink().All<LinkUp>().empty());
 }
@@ -129,7 +187,7 @@ class RawStreamTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(node_.StartServer());
-    node_.gate().SetPeers({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}});
+    node_.Admit({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}});
     stub_ = v1::Replication::NewStub(
         grpc::CreateChannel(node_.address().address, grpc::InsecureChannelCredentials()));
     context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));

@@ -71,6 +71,13 @@ std::vector<Message> EveryKind() {
   add(ReadIndexMessage{.id = ~0ull});
   add(ReadIndexAck{.id = 1, .granted = true, .index = Index(2)});
   add(TimeoutNowMessage{});
+  add(SnapshotOffer{.id = 1, .source = NodeId(2), .source_address = "a:1", .at_least = Index(3)});
+  add(SnapshotReport{.id = 1,
+                     .phase = SnapshotPhase::kInstalled,
+                     .index = Index(2),
+                     .bytes_done = 3,
+                     .bytes_total = 4,
+                     .error = "no space"});
   return messages;
 }
 
@@ -107,6 +114,14 @@ struct Describe {
     return fmt::format("read ack {} {} {}", m.id, m.granted, m.index.value());
   }
   std::string operator()(const TimeoutNowMessage&) const { return "timeout now"; }
+  std::string operator()(const SnapshotOffer& m) const {
+    return fmt::format("offer {} {} {} {}", m.id, m.source.value(), m.source_address,
+                       m.at_least.value());
+  }
+  std::string operator()(const SnapshotReport& m) const {
+    return fmt::format("report {} {} {} {} {} {}", m.id, static_cast<int>(m.phase), m.index.value(),
+                       m.bytes_done, m.bytes_total, m.error);
+  }
 };
 
 std::string TextOf(const Message& m) {
@@ -174,7 +189,7 @@ TEST(WireCodec, LargeFramesAreSharedWithTheLogAndOutliveIt) {
 }
 
 TEST(WireCodec, HellosComeBackEqual) {
-  const Hello hello{Identity("n1"), NodeIdOf("n2")};
+  const Hello hello{Identity("n1"), NodeIdOf("n2"), Index(1234567), "10.0.0.1:7411"};
   grpc::ByteBuffer wire = EncodeHello(hello);
   const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
   ASSERT_TRUE(received.ok()) << received.status();
@@ -188,6 +203,8 @@ TEST(WireCodec, HellosComeBackEqual) {
     EXPECT_EQ(back.sender.incarnation, hello.sender.incarnation);
     EXPECT_EQ(back.sender.protocol_version, hello.sender.protocol_version);
     EXPECT_EQ(back.to, hello.to);
+    EXPECT_EQ(back.membership_index, hello.membership_index);
+    EXPECT_EQ(back.address, hello.address);
   }
 }
 
@@ -283,7 +300,7 @@ TEST(WireCodec, RandomBytesAreRefusedOrDecodedButNeverCrash) {
 // Terms, votes and acknowledged indexes have no checksum of their own, and one that changes on the
 // way can lose a write.
 TEST(WireCodec, NoFlippedBitPasses) {
-  const Hello hello{Identity("n1"), NodeIdOf("n2")};
+  const Hello hello{Identity("n1"), NodeIdOf("n2"), Index(1234567), "10.0.0.1:7411"};
   std::vector<std::string> all = {Flat(EncodeHello(hello)), Flat(EncodeReceiptWanted({7})),
                                   Flat(EncodeMessages(EveryKind()))};
   for (const Message& message : EveryKind()) all.push_back(Flat(EncodeMessages({&message, 1})));

@@ -30,6 +30,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "skein/error.h"
+#include "skein/membership.h"
 #include "skein/options.h"
 #include "skein/results.h"
 
@@ -89,6 +90,36 @@ class Client {
   absl::StatusOr<NodeTrace> Trace(
       const std::string& address, uint64_t after_revision,
       std::chrono::milliseconds timeout = std::chrono::milliseconds(500));
+
+  // Who belongs to the cluster, as the leader knows; if none can be asked, as some node knows.
+  absl::StatusOr<ClusterMembers> Members(
+      std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
+
+  // Changes of who belongs to the cluster, one at a time; answered when the change is committed,
+  // with the members after it. As with writes, an error is certainly without effect unless its
+  // detail says `maybe_applied`: then ask Members(). The cluster may refuse: NOT_FOUND, there is no
+  // such member; ALREADY_EXISTS, it is so already, or the name or address is taken;
+  // FAILED_PRECONDITION, not now, and why. A zero deadline means the client's own.
+  //
+  // A new member is a learner: it receives everything, serves reads, and counts for no quorum.
+  absl::StatusOr<ClusterMembers> AddMember(const std::string& id, const std::string& address,
+                                           const AddMemberOptions& options = {});
+  // The learner becomes a voter. Refused while it is behind.
+  absl::StatusOr<ClusterMembers> PromoteMember(
+      const std::string& id, std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
+  absl::StatusOr<ClusterMembers> RemoveMember(const std::string& id,
+                                              const RemoveMemberOptions& options = {});
+  // The member is found at another address from now on.
+  absl::StatusOr<ClusterMembers> MoveMember(
+      const std::string& id, const std::string& address,
+      std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
+
+  // Hands leadership over to the voter `target`, or to the most advanced one if it is empty.
+  // ALREADY_EXISTS: it leads already; DEADLINE_EXCEEDED: it did not take over in time, and the old
+  // leader goes on.
+  absl::StatusOr<LeadershipTransfer> TransferLeadership(
+      const std::string& target = "",
+      std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
 
   // The highest revision that this client has seen. Another client that is given it reads
   // everything that this one has read or written.

@@ -68,6 +68,22 @@ struct NodeLag {
   uint64_t milliseconds = 0;
 };
 
+// How a member that is behind is brought level, as the leader sees it.
+enum class CatchUpWay {
+  kUnknown,
+  kLog,       // entries are sent to it
+  kSnapshot,  // it fetches a snapshot from `source_id`
+  kInstall,   // it has fetched one, and puts it in place
+};
+
+struct CatchUpState {
+  CatchUpWay way = CatchUpWay::kUnknown;
+  uint64_t bytes_done = 0;  // of the snapshot; of a log 0
+  uint64_t bytes_left = 0;
+  uint64_t bytes_per_second = 0;  // of late; 0: not known yet
+  std::string source_id;          // of the snapshot
+};
+
 // A node as it described itself; of an unreachable one only id and address are known.
 struct NodeStatus {
   std::string id;  // empty: an endpoint that has never answered
@@ -75,7 +91,9 @@ struct NodeStatus {
   bool reachable = false;
   std::string error;  // why it is not
   NodeRole role = NodeRole::kUnknown;
-  bool voter = true;
+  bool member = true;      // false: it answers, but does not belong to the cluster (any more)
+  bool voter = true;       // false: a learner
+  bool connected = false;  // the leader has a link to it; false if no leader answered
   std::string version;
   uint64_t term = 0;
   bool has_quorum = false;
@@ -89,7 +107,8 @@ struct NodeStatus {
   int64_t staleness_ms = -1;
   uint64_t uptime_ms = 0;
   uint64_t elections_won = 0;
-  std::optional<NodeLag> lag;  // as the leader sees it; nullopt: unknown
+  std::optional<NodeLag> lag;            // as the leader sees it; nullopt: unknown
+  std::optional<CatchUpState> catch_up;  // the same; nullopt: level, or unknown
 };
 
 // When a log entry passed the stages of replication on one node: microseconds of CLOCK_MONOTONIC,

@@ -1,0 +1,15 @@
+// How much snapshots may cost the node that hands them out (R21).
+#pragma once
+
+#include <cstdint>
+
+namespace skein {
+
+struct SnapshotLimits {
+  // On their way at the same time; who comes beyond it is refused.
+  uint64_t at_once_max = 2;
+  // Bytes per second of all together, read for checksums or sent; 0: no limit.
+  uint64_t bytes_per_second = 0;
+};
+
+}  // namespace skein

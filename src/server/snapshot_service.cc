@@ -1,0 +1,224 @@
+#include "server/snapshot_service.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "common/error.h"
+#include "replication/grpc/wire_codec.h"
+#include "server/proto_error.h"
+
+namespace skein {
+namespace {
+
+constexpr size_t kPartBytes = 1 << 20;
+constexpr std::chrono::milliseconds kPreparingInterval(500);
+constexpr std::chrono::seconds kKept(60);
+
+absl::StatusOr<Hello> HelloIn(const v1::FetchRequest& request) {
+  const grpc::Slice slice(request.hello());
+  grpc::ByteBuffer bytes(&slice, 1);
+  absl::StatusOr<Envelope> envelope = DecodeEnvelope(&bytes);
+  if (!envelope.ok()) return envelope.status();
+  if (const Hello* hello = std::get_if<Hello>(&*envelope)) return *hello;
+  return absl::InvalidArgumentError("a request for a snapshot without a hello");
+}
+
+}  // namespace
+
+// Walks the files on a thread of its own, at the pace at which they are taken.
+class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchResponse> {
+ public:
+  Stream(SnapshotService* service, const v1::FetchRequest& request)
+      : service_(service), request_(request) {}
+
+  void Start(const std::string& receiver) {
+    receiver_ = receiver;
+    running_ = true;
+    std::thread([this] { Run(); }).detach();
+  }
+  void Refuse(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void Break() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    broken_ = true;
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    if (!ok) broken_ = true;
+    changed_.SignalAll();
+  }
+  void OnCancel() override { Break(); }
+  void OnDone() override {
+    {
+      MutexLock lock(&mu_);
+      while (running_) changed_.Wait(&mu_);  // the thread has called Finish and is about to return
+    }
+    service_->Release(this);
+  }
+
+ private:
+  void Run() {
+    const absl::Status status = SendSnapshot();
+    if (!status.ok() && service_->notice_) {
+      service_->notice_(fmt::format("a snapshot for {} ended: {}", receiver_, MessageOf(status)));
+    }
+    Finish(ToGrpcStatus(status));
+    MutexLock lock(&mu_);
+    running_ = false;
+    changed_.SignalAll();
+  }
+
+  absl::Status SendSnapshot() {
+    std::shared_ptr<const Snapshot> snapshot = service_->store_->Find(request_.snapshot_id());
+    const bool resumed = snapshot != nullptr && snapshot->manifest().base.point.at.index >=
+                                                    Index(request_.at_least_index());
+    if (!resumed) {
+      if (absl::Status sent = SendPreparing(); !sent.ok()) return sent;
+      auto made = service_->store_->Get(Index(request_.at_least_index()),
+                                        [this](uint64_t bytes) { return Pace(bytes); });
+      if (!made.ok()) return made.status();
+      snapshot = *std::move(made);
+    }
+    service_->Keep(snapshot);
+    response_.set_manifest(EncodeSnapshotManifest(snapshot->manifest()));
+    if (absl::Status sent = Send(); !sent.ok()) return sent;
+    bool wanted = !resumed || request_.file().empty();
+    for (const SnapshotFile& file : snapshot->manifest().files) {
+      const bool first = !wanted && file.name == request_.file();
+      wanted = wanted || first;
+      if (!wanted) continue;
+      absl::Status sent = SendFile(*snapshot, file, first ? request_.offset() : 0);
+      if (!sent.ok()) return sent;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status SendFile(const Snapshot& snapshot, const SnapshotFile& file, uint64_t offset) {
+    while (offset < file.bytes) {
+      absl::StatusOr<SnapshotPart> part = snapshot.Read(file.name, offset, kPartBytes);
+      if (!part.ok()) return part.status();
+      if (!service_->rate_.Take(part->bytes.size())) return absl::CancelledError("stopping");
+      v1::SnapshotPart* out = response_.mutable_part();
+      out->set_file(file.name);
+      out->set_offset(offset);
+      out->set_checksum(part->checksum);
+      offset += part->bytes.size();
+      out->set_bytes(std::move(part->bytes));
+      if (absl::Status sent = Send(); !sent.ok()) return sent;
+    }
+    return absl::OkStatus();
+  }
+
+  // While the files are read for their checksums: who waits hears that it goes on.
+  bool Pace(uint64_t bytes) {
+    if (!service_->rate_.Take(bytes)) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - told_ < kPreparingInterval) return true;
+    return SendPreparing().ok();
+  }
+
+  absl::Status SendPreparing() {
+    told_ = std::chrono::steady_clock::now();
+    response_.set_preparing(true);
+    return Send();
+  }
+
+  // Sends the response and waits until it is taken.
+  absl::Status Send() ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(&mu_);
+      if (broken_) return absl::CancelledError("the receiver is gone");
+      writing_ = true;
+    }
+    StartWrite(&response_);
+    MutexLock lock(&mu_);
+    while (writing_) changed_.Wait(&mu_);
+    return broken_ ? absl::CancelledError("the receiver is gone") : absl::OkStatus();
+  }
+
+  SnapshotService* const service_;
+  const v1::FetchRequest request_;
+  std::string receiver_;
+  v1::FetchResponse response_;  // owned by the thread, but for a write under way
+  std::chrono::steady_clock::time_point told_;
+
+  Mutex mu_;
+  CondVar changed_;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool broken_ ABSL_GUARDED_BY(mu_) = false;
+  bool running_ = false;  // guarded by mu_ once the thread runs
+};
+
+SnapshotService::SnapshotService(const SnapshotLimits& limits, SnapshotStore* store,
+                                 const HelloGate* gate, PeerNotice notice)
+    : limits_(limits),
+      store_(store),
+      gate_(gate),
+      notice_(std::move(notice)),
+      rate_(limits.bytes_per_second) {}
+
+SnapshotService::~SnapshotService() { Stop(); }
+
+grpc::ServerWriteReactor<v1::FetchResponse>* SnapshotService::Fetch(
+    grpc::CallbackServerContext* /*context*/, const v1::FetchRequest* request) {
+  auto* stream = new Stream(this, *request);
+  if (!Admit(stream)) {
+    stream->Refuse(absl::UnavailableError("the node is stopping"));
+    return stream;
+  }
+  const absl::StatusOr<Hello> hello = HelloIn(*request);
+  absl::Status status = hello.ok() ? gate_->Check(*hello) : hello.status();
+  if (status.ok()) {
+    MutexLock lock(&mu_);
+    if (streams_.size() > limits_.at_once_max) {
+      status = absl::ResourceExhaustedError(fmt::format("{} is sending {} snapshots already",
+                                                        gate_->self().name, limits_.at_once_max));
+    }
+  }
+  if (!status.ok()) {
+    stream->Refuse(status);
+  } else {
+    stream->Start(hello->sender.name);
+  }
+  return stream;
+}
+
+bool SnapshotService::Admit(Stream* stream) {
+  MutexLock lock(&mu_);
+  streams_.insert(stream);
+  return !stopping_;
+}
+
+void SnapshotService::Keep(std::shared_ptr<const Snapshot> snapshot) {
+  MutexLock lock(&mu_);
+  kept_ = {std::move(snapshot), std::chrono::steady_clock::now() + kKept};
+}
+
+void SnapshotService::Release(Stream* stream) {
+  MutexLock lock(&mu_);
+  streams_.erase(stream);
+  kept_.until = std::chrono::steady_clock::now() + kKept;
+  delete stream;
+  gone_.SignalAll();
+}
+
+void SnapshotService::DropForgotten() {
+  std::shared_ptr<const Snapshot> dropped;  // outside of the lock: it removes files
+  MutexLock lock(&mu_);
+  const bool idle = streams_.empty() && std::chrono::steady_clock::now() > kept_.until;
+  if (idle) dropped.swap(kept_.snapshot);
+}
+
+void SnapshotService::Stop() {
+  rate_.Stop();
+  MutexLock lock(&mu_);
+  stopping_ = true;
+  for (Stream* stream : streams_) stream->Break();
+  while (!streams_.empty()) gone_.Wait(&mu_);
+}
+
+}  // namespace skein

@@ -1,0 +1,61 @@
+// Hands out snapshots of this node's state to members that are told to fetch one (R20, R21): a few
+// at a time, at a limited rate, each on a thread of its own.
+//
+// A snapshot that a receiver did not get whole is kept for a while, so that it can go on.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <set>
+
+#include "replication/grpc/hello.h"
+#include "server/rate_limit.h"
+#include "server/snapshot_limits.h"
+#include "skein/v1/replication.grpc.pb.h"
+#include "storage/snapshot_store.h"
+
+namespace skein {
+
+// Thread-safe.
+class SnapshotService final : public v1::Snapshots::CallbackService {
+ public:
+  // All outlive it. `notice` as for the peers.
+  SnapshotService(const SnapshotLimits& limits, SnapshotStore* store, const HelloGate* gate,
+                  PeerNotice notice);
+  ~SnapshotService() override;
+
+  grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
+                                                     const v1::FetchRequest* request) override;
+
+  // Lets go of what nobody has come back for.
+  void DropForgotten() ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends all streams; waits for them.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  class Stream;
+
+  // Kept until it is whole at its receiver, or this time.
+  struct Kept {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::chrono::steady_clock::time_point until;
+  };
+
+  bool Admit(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
+  void Keep(std::shared_ptr<const Snapshot> snapshot) ABSL_LOCKS_EXCLUDED(mu_);
+  void Release(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
+
+  const SnapshotLimits limits_;
+  SnapshotStore* const store_;
+  const HelloGate* const gate_;
+  const PeerNotice notice_;
+  RateLimit rate_;
+
+  Mutex mu_;
+  CondVar gone_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::set<Stream*> streams_ ABSL_GUARDED_BY(mu_);
+  Kept kept_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace skein

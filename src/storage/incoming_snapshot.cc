@@ -1,0 +1,299 @@
+#include "storage/incoming_snapshot.h"
+
+#include <algorithm>
+
+#include "common/checksum.h"
+#include "fmt/format.h"
+#include "rocksdb/db.h"
+#include "rocksdb/env.h"
+#include "rocksdb/listener.h"
+#include "storage/damage.h"
+#include "storage/disk_space.h"
+#include "storage/env_file.h"
+#include "storage/file_util.h"
+#include "storage/record.h"
+#include "storage/state_head.h"
+#include "storage/state_keys.h"
+
+namespace skein {
+namespace {
+
+constexpr char kReceiving[] = "/manifest";
+constexpr char kComplete[] = "/complete";
+constexpr char kFetchAgain[] = "It is fetched again.";
+
+// Writes into the state where it begins, and with that shows that RocksDB can open it.
+absl::Status WriteInstalledRecord(const StorageOptions& options, const std::string& directory,
+                                  const LogBase& base) {
+  StorageOptions small = options;
+  small.state_block_cache_bytes = 8 << 20;
+  rocksdb::Options db_options = StateDatabaseOptions(small, nullptr);
+  db_options.create_if_missing = false;
+  db_options.disable_auto_compactions = true;
+  rocksdb::DB* opened = nullptr;
+  rocksdb::Status status = rocksdb::DB::Open(db_options, directory, &opened);
+  const std::string what = "snapshot " + directory;
+  if (!status.ok()) return FromRocksStatus(status, "cannot open the " + what, kFetchAgain);
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  const absl::StatusOr<StateHead> head = ReadStateHead(db.get(), what, kFetchAgain);
+  if (!head.ok()) return head.status();
+  if (head->applied != base.point || head->membership != base.membership) {
+    return DamagedData(what + " is not what its manifest says", kFetchAgain);
+  }
+  rocksdb::WriteOptions no_log;
+  no_log.disableWAL = true;
+  status = db->Put(no_log, kInstalledKey, SealLogBase(base));
+  if (status.ok()) status = db->Flush(rocksdb::FlushOptions());
+  return FromRocksStatus(status, "cannot write to the " + what, kFetchAgain);
+}
+
+}  // namespace
+
+IncomingSnapshot::IncomingSnapshot(const StorageOptions& options, const std::string& data_directory,
+                                   Trash* trash)
+    : options_(options),
+      env_(EnvOf(options)),
+      data_directory_(data_directory),
+      directory_(data_directory + "/incoming"),
+      state_(directory_ + "/state"),
+      trash_(trash) {}
+
+IncomingSnapshot::~IncomingSnapshot() = default;
+
+absl::StatusOr<std::unique_ptr<IncomingSnapshot>> IncomingSnapshot::Open(
+    const StorageOptions& options, const std::string& data_directory, Trash* trash, Index applied) {
+  std::unique_ptr<IncomingSnapshot> incoming(new IncomingSnapshot(options, data_directory, trash));
+  MutexLock lock(&incoming->mu_);
+  const absl::Status loaded = incoming->Load(applied);
+  if (!loaded.ok()) return loaded;
+  return incoming;
+}
+
+// What a crash amid anything leaves without a manifest, or without files, is of no use.
+absl::Status IncomingSnapshot::Load(Index applied) {
+  complete_ = FileExists(directory_ + kComplete);
+  const absl::StatusOr<std::string> content =
+      ReadFile(env_, directory_ + (complete_ ? kComplete : kReceiving));
+  if (!content.ok() && !absl::IsNotFound(content.status())) return content.status();
+  if (content.ok() && FileExists(state_)) {
+    absl::StatusOr<SnapshotManifest> manifest = DecodeSnapshotManifest(*content);
+    if (manifest.ok() && manifest->base.point.at.index > applied) manifest_ = *std::move(manifest);
+  }
+  return manifest_.has_value() ? FindFiles() : Clear();
+}
+
+absl::Status IncomingSnapshot::Clear() {
+  open_.reset();
+  open_bytes_ = 0;
+  manifest_.reset();
+  complete_ = false;
+  is_there_.clear();
+  return trash_->Discard(directory_);
+}
+
+absl::Status IncomingSnapshot::GiveUp(const absl::Status& failure) {
+  Clear().IgnoreError();  // the next Begin tries again
+  return failure;
+}
+
+absl::Status IncomingSnapshot::Discard() {
+  MutexLock lock(&mu_);
+  return Clear();
+}
+
+// Which files are there as a whole; everything else goes, but for the one that is open.
+absl::Status IncomingSnapshot::FindFiles() {
+  const std::vector<SnapshotFile>& files = manifest_->files;
+  is_there_.assign(files.size(), complete_);
+  if (complete_) return absl::OkStatus();
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(env_, state_);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    const auto file = std::ranges::find(files, name, &SnapshotFile::name);
+    uint64_t bytes = 0;
+    rocksdb::Status status;
+    if (file != files.end()) status = env_->GetFileSize(state_ + "/" + name, &bytes);
+    if (status.ok() && file != files.end() && bytes == file->bytes) {
+      is_there_[static_cast<size_t>(file - files.begin())] = true;
+    } else if (status.ok()) {
+      status = env_->DeleteFile(state_ + "/" + name);
+    }
+    if (!status.ok()) return FromRocksStatus(status, "cannot use " + state_ + "/" + name);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IncomingSnapshot::CheckRoom() const {
+  uint64_t needed = 0;
+  for (size_t i = 0; i < is_there_.size(); ++i) {
+    if (!is_there_[i]) needed += manifest_->files[i].bytes;
+  }
+  if (needed == 0) return absl::OkStatus();
+  const absl::StatusOr<uint64_t> free = FreeBytes(options_, data_directory_);
+  if (!free.ok()) return free.status();
+  if (*free >= options_.snapshot_disk_reserve_bytes &&
+      *free - options_.snapshot_disk_reserve_bytes >= needed) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(
+      fmt::format("no room for a snapshot in {}: {} bytes are still to come, {} are free, and {} "
+                  "of them are kept in reserve",
+                  data_directory_, needed, *free, options_.snapshot_disk_reserve_bytes));
+}
+
+absl::Status IncomingSnapshot::CreateEmptyFiles() {
+  for (size_t i = 0; i < is_there_.size(); ++i) {
+    if (manifest_->files[i].bytes > 0 || is_there_[i]) continue;
+    const absl::Status made = ReplaceFile(env_, PathOf(manifest_->files[i]), "");
+    if (!made.ok()) return made;
+    is_there_[i] = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IncomingSnapshot::Begin(const SnapshotManifest& manifest) {
+  MutexLock lock(&mu_);
+  if (manifest_ == manifest) {
+    const absl::Status room = CheckRoom();
+    return room.ok() ? room : GiveUp(room);
+  }
+  absl::Status status = Clear();
+  if (!status.ok()) return status;
+  for (const std::string& directory : {directory_, state_}) {
+    status = MakeDirectory(directory);
+    if (!status.ok()) return status;
+  }
+  manifest_ = manifest;
+  status = FindFiles();
+  if (status.ok()) status = CheckRoom();
+  if (status.ok()) {
+    status = ReplaceFile(env_, directory_ + kReceiving, EncodeSnapshotManifest(manifest));
+  }
+  if (status.ok()) status = CreateEmptyFiles();
+  return status.ok() ? status : GiveUp(status);
+}
+
+const SnapshotFile* IncomingSnapshot::WantedFile() const {
+  const auto missing = std::ranges::find(is_there_, false);
+  if (missing == is_there_.end()) return nullptr;
+  return &manifest_->files[static_cast<size_t>(missing - is_there_.begin())];
+}
+
+std::string IncomingSnapshot::id() const {
+  MutexLock lock(&mu_);
+  return manifest_.has_value() ? manifest_->id : "";
+}
+
+std::optional<IncomingSnapshot::Wanted> IncomingSnapshot::Next() const {
+  MutexLock lock(&mu_);
+  const SnapshotFile* file = WantedFile();
+  if (file == nullptr) return std::nullopt;
+  return Wanted{file->name, open_bytes_, file->bytes - open_bytes_};
+}
+
+uint64_t IncomingSnapshot::bytes_done() const {
+  MutexLock lock(&mu_);
+  uint64_t bytes = open_bytes_;
+  for (size_t i = 0; i < is_there_.size(); ++i) {
+    if (is_there_[i]) bytes += manifest_->files[i].bytes;
+  }
+  return bytes;
+}
+
+uint64_t IncomingSnapshot::bytes_total() const {
+  MutexLock lock(&mu_);
+  return manifest_.has_value() ? manifest_->TotalBytes() : 0;
+}
+
+absl::Status IncomingSnapshot::Write(std::string_view file, uint64_t offset, std::string_view bytes,
+                                     uint64_t checksum) {
+  MutexLock lock(&mu_);
+  const SnapshotFile* wanted = WantedFile();
+  if (wanted == nullptr || wanted->name != file || open_bytes_ != offset || bytes.empty() ||
+      bytes.size() > wanted->bytes - offset) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} bytes from {} on of {} are not what is wanted next of the snapshot",
+                    bytes.size(), offset, file));
+  }
+  if (Checksum64(bytes) != checksum) {
+    return absl::DataLossError(fmt::format("{} bytes from {} on of {} were damaged on their way",
+                                           bytes.size(), offset, file));
+  }
+  const absl::Status written = Append(bytes);
+  return written.ok() ? written : GiveUp(written);
+}
+
+absl::Status IncomingSnapshot::Append(std::string_view bytes) {
+  const SnapshotFile& file = *WantedFile();
+  const std::string path = PathOf(file);
+  rocksdb::Status status;
+  if (open_ == nullptr) status = env_->NewWritableFile(path, &open_, rocksdb::EnvOptions());
+  if (status.ok()) status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
+  open_bytes_ += bytes.size();
+  if (open_bytes_ < file.bytes) return absl::OkStatus();
+  status = open_->Sync();
+  if (status.ok()) status = open_->Close();
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
+  open_.reset();
+  open_bytes_ = 0;
+  is_there_[static_cast<size_t>(&file - manifest_->files.data())] = true;
+  return SyncDirectory(env_, state_);
+}
+
+absl::StatusOr<LogBase> IncomingSnapshot::Finish(const SnapshotPace& pace) {
+  MutexLock lock(&mu_);
+  if (!manifest_.has_value() || WantedFile() != nullptr) {
+    return absl::FailedPreconditionError("not all of the snapshot was received");
+  }
+  if (complete_) return manifest_->base;
+  const absl::Status verified = VerifyFiles(pace);
+  if (!verified.ok()) return verified;
+  const absl::Status sealed = Seal();
+  if (!sealed.ok()) return GiveUp(sealed);
+  complete_ = true;
+  return manifest_->base;
+}
+
+absl::Status IncomingSnapshot::VerifyFiles(const SnapshotPace& pace) {
+  absl::Status damage;
+  for (size_t i = 0; i < is_there_.size(); ++i) {
+    const SnapshotFile& file = manifest_->files[i];
+    const absl::StatusOr<uint64_t> checksum = ChecksumOfFile(env_, PathOf(file), pace);
+    if (!checksum.ok()) return checksum.status();
+    if (*checksum == file.checksum) continue;
+    is_there_[i] = false;
+    const rocksdb::Status removed = env_->DeleteFile(PathOf(file));
+    if (!removed.ok()) return FromRocksStatus(removed, "cannot remove " + PathOf(file));
+    damage.Update(DamagedData(PathOf(file) + " is not what was sent", kFetchAgain));
+  }
+  return damage;
+}
+
+absl::Status IncomingSnapshot::Seal() {
+  absl::Status status = WriteInstalledRecord(options_, state_, manifest_->base);
+  if (status.ok()) status = SyncDirectory(env_, state_);
+  if (status.ok()) status = Rename(env_, directory_ + kReceiving, directory_ + kComplete);
+  return status;
+}
+
+std::optional<LogBase> IncomingSnapshot::complete() const {
+  MutexLock lock(&mu_);
+  if (!complete_) return std::nullopt;
+  return manifest_->base;
+}
+
+absl::Status IncomingSnapshot::MoveTo(const std::string& directory, const LogBase& base) {
+  MutexLock lock(&mu_);
+  if (!complete_ || manifest_->base != base) {
+    return absl::FailedPreconditionError(
+        fmt::format("there is no complete snapshot for index {} in {}", base.point.at.index.value(),
+                    directory_));
+  }
+  const absl::Status moved = Rename(env_, state_, directory);
+  if (!moved.ok()) return moved;
+  Clear().IgnoreError();  // the next start or the next Begin tries again
+  return absl::OkStatus();
+}
+
+}  // namespace skein

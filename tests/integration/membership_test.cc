@@ -1,0 +1,287 @@
+// Members come and go, with real processes, under a load of which every acknowledged write is read
+// back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "tests/integration/checked_load.h"
+#include "tests/server/raw_node.h"
+#include "tests/support/process_cluster.h"
+#include "tests/support/wait.h"
+
+namespace skein {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr size_t kSomeWrites = 300;
+
+// A cluster, and an operator who asks whoever leads.
+class MemberCluster {
+ public:
+  MemberCluster(int nodes, int spares) : cluster({.nodes = nodes, .spares = spares}) {
+    for (const std::string& address : cluster.Addresses()) {
+      nodes_.push_back(std::make_unique<RawNode>(address));
+    }
+  }
+
+  RawNode& raw(int node) { return *nodes_[node]; }
+
+  // Asks the leader, and who follows it, until it is done or refused.
+  template <typename Ask>
+  grpc::Status AskLeader(Ask ask) {
+    grpc::Status status;
+    WaitUntil(seconds(60), [&] {
+      const int leader = cluster.WaitForLeader();
+      if (leader < 0) return false;
+      status = ask(nodes_[leader].get());
+      return status.error_code() != grpc::StatusCode::UNAVAILABLE;
+    });
+    return status;
+  }
+  grpc::Status Add(int node, bool promote = true) {
+    return AskLeader([&](RawNode* leader) {
+      return leader->AddMember(ProcessCluster::Name(node), cluster.Address(node), promote,
+                               &changed_);
+    });
+  }
+  grpc::Status Remove(int node) {
+    return AskLeader([&](RawNode* leader) {
+      return leader->RemoveMember(ProcessCluster::Name(node), false, &changed_);
+    });
+  }
+  // `n1 n2 n4?`, as `node` knows; learners with a question mark.
+  std::string MembersAt(int node) {
+    v1::MembersResponse members;
+    if (!nodes_[node]->Members(&members).ok()) return "no answer";
+    std::string names;
+    for (const v1::Member& member : members.members()) {
+      names += (names.empty() ? "" : " ") + member.id() + (member.voter() ? "" : "?");
+    }
+    return names;
+  }
+  bool WaitForMembers(const std::vector<int>& nodes, const std::string& names) {
+    return WaitUntil(seconds(60), [&] {
+      return std::all_of(nodes.begin(), nodes.end(),
+                         [&](int node) { return MembersAt(node) == names; });
+    });
+  }
+  bool WaitForLog(int node, const std::string& words) {
+    return WaitUntil(seconds(30),
+                     [&] { return cluster.Log(node).find(words) != std::string::npos; });
+  }
+
+  ProcessCluster cluster;
+
+ private:
+  std::vector<std::unique_ptr<RawNode>> nodes_;
+  v1::ChangeResponse changed_;
+};
+
+#define ASSERT_OK(expression)                           \
+  do {                                                  \
+    const grpc::Status status = (expression);           \
+    ASSERT_TRUE(status.ok()) << status.error_message(); \
+  } while (false)
+
+TEST(MembershipTest, GrowsFromOneToFiveAndShrinksToThreeUnderLoad) {
+  MemberCluster members(1, 4);
+  ASSERT_EQ(members.cluster.WaitForLeader(), 0);
+  const std::vector<int> stay = {0, 3, 4};
+  std::vector<std::string> addresses;
+  for (const int node : stay) addresses.push_back(members.cluster.Address(node));
+  CheckedLoad load(addresses, "load/");
+  std::string names = "n1";
+  for (int node = 1; node <= 4; ++node) {
+    ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+    ASSERT_OK(members.Add(node));
+    members.cluster.Start(node);
+    names += " " + ProcessCluster::Name(node);
+    ASSERT_TRUE(members.WaitForMembers({0, node}, names)) << names;
+  }
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  for (const int node : {1, 2}) {
+    ASSERT_OK(members.Remove(node));
+    members.cluster.Kill(node);
+    ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  }
+  EXPECT_TRUE(members.WaitForMembers(stay, "n1 n4 n5"));
+  load.Stop();
+  load.ExpectOnEveryNode();
+  EXPECT_TRUE(load.record().refused.empty()) << load.record().refused.begin()->second;
+}
+
+TEST(MembershipTest, TheLeaderCanBeRemoved) {
+  MemberCluster members(3, 0);
+  const int leader = members.cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const std::vector<int> others = members.cluster.Others(leader);
+  CheckedLoad load({members.cluster.Address(others[0]), members.cluster.Address(others[1])},
+                   "load/");
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  const auto removed_at = steady_clock::now();
+  ASSERT_OK(members.Remove(leader));
+  ASSERT_TRUE(load.WaitForMore(64));
+  const auto pause = steady_clock::now() - removed_at;
+  std::printf("the next 64 writes after %lld ms\n",
+              static_cast<long long>(std::chrono::duration_cast<milliseconds>(pause).count()));
+  EXPECT_TRUE(members.WaitForLog(leader, " is not a member of this cluster (any more)"));
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  const int next = members.cluster.WaitForLeader();
+  EXPECT_TRUE(next == others[0] || next == others[1]);
+  load.Stop();
+  load.ExpectOnEveryNode();
+  EXPECT_TRUE(load.record().refused.empty()) << load.record().refused.begin()->second;
+  EXPECT_TRUE(load.record().unknown.empty()) << load.record().unknown.begin()->second;
+}
+
+TEST(MembershipTest, ARemovedNodeThatRunsOnDisturbsNobody) {
+  MemberCluster members(3, 0);
+  const int leader = members.cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int removed = members.cluster.Others(leader).front();
+  const int stays = members.cluster.Others(leader).back();
+  ASSERT_OK(members.Remove(removed));
+  v1::StatusResponse before;
+  ASSERT_OK(members.raw(leader).Status(&before));
+  // It is told why by everybody, and looks for a leader in vain.
+  ASSERT_TRUE(members.WaitForLog(
+      removed, ProcessCluster::Name(removed) + " is not a member of this cluster (any more)"));
+  ASSERT_TRUE(members.WaitForLog(removed, "role=pre-candidate"));
+  v1::PutResponse put;
+  ASSERT_OK(members.raw(leader).Put(PutOf("k", "v", v1::ALL), &put));
+  EXPECT_EQ(put.reached(), v1::ALL);
+  v1::StatusResponse after;
+  ASSERT_OK(members.raw(stays).Status(&after));
+  EXPECT_EQ(after.term(), before.term());
+  EXPECT_EQ(after.leader_id(), ProcessCluster::Name(leader));
+}
+
+TEST(MembershipTest, ADeadNodeIsReplacedAndItsAddressUsedAgain) {
+  MemberCluster members(3, 0);
+  ASSERT_GE(members.cluster.WaitForLeader(), 0);
+  CheckedLoad load(members.cluster, "load/");
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  const int dead = members.cluster.Others(members.cluster.WaitForLeader()).front();
+  const std::string name = ProcessCluster::Name(dead);
+  ASSERT_TRUE(members.WaitForLog(dead, name + " has shown its data directory"));
+  members.cluster.Kill(dead);
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+
+  // Wiped, it is refused: by a cluster that it asks, and on both sides if it does not ask.
+  std::filesystem::remove_all(members.cluster.DataDirectory(dead));
+  members.cluster.Start(dead);
+  ASSERT_TRUE(members.WaitForLog(dead, "its promises are lost"));
+  for (const int node : members.cluster.Others(dead)) {
+    EXPECT_TRUE(members.WaitForLog(node, "refused the stream of " + name)) << node;
+  }
+  members.cluster.Kill(dead);
+  members.cluster.StartAnew(dead);
+  EXPECT_EQ(members.cluster.process(dead).WaitForEnd(seconds(30)), 2);
+  EXPECT_TRUE(members.WaitForLog(dead, "skein member remove " + name + "; skein member add"));
+
+  // Removed and added again, it may come with any directory.
+  ASSERT_OK(members.Remove(dead));
+  ASSERT_OK(members.Add(dead));
+  members.cluster.StartAnew(dead);
+  EXPECT_TRUE(members.WaitForMembers({0, 1, 2}, "n1 n2 n3"));
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  load.Stop();
+  load.ExpectOnEveryNode();
+  EXPECT_TRUE(load.record().refused.empty()) << load.record().refused.begin()->second;
+  EXPECT_TRUE(load.record().unknown.empty()) << load.record().unknown.begin()->second;
+}
+
+TEST(MembershipTest, OfTwoOperatorsAtOnceOneWinsAndTheOtherIsTold) {
+  MemberCluster members(3, 2);
+  const int leader = members.cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  for (int node = 0; node < 3; ++node) {
+    ASSERT_TRUE(members.WaitForLog(leader, ProcessCluster::Name(node) + " has shown its data"));
+  }
+  ASSERT_TRUE(WaitUntil(seconds(30), [&] {
+    v1::MembersResponse now;
+    return members.raw(leader).Members(&now).ok() && now.committed();
+  }));
+  for (const int node : members.cluster.Others(leader)) {
+    if (node < 3) members.cluster.Pause(node);
+  }
+  grpc::Status first;
+  std::thread other_operator([&] {
+    v1::ChangeResponse changed;
+    first = members.raw(leader).AddMember("n4", members.cluster.Address(3), false, &changed);
+  });
+  EXPECT_TRUE(WaitUntil(seconds(30), [&] { return members.MembersAt(leader) == "n1 n2 n3 n4?"; }));
+  v1::ChangeResponse changed;
+  const grpc::Status second =
+      members.raw(leader).AddMember("n5", members.cluster.Address(4), false, &changed);
+  for (const int node : members.cluster.Others(leader)) {
+    if (node < 3) members.cluster.Resume(node);
+  }
+  other_operator.join();
+  EXPECT_TRUE(first.ok()) << first.error_message();
+  EXPECT_EQ(second.error_code(), grpc::StatusCode::FAILED_PRECONDITION) << second.error_message();
+  EXPECT_EQ(DetailIn(second).reason(), v1::MEMBERSHIP_REFUSED);
+  EXPECT_TRUE(members.WaitForMembers({0, 1, 2}, "n1 n2 n3 n4?"));
+}
+
+// A node comes back to a cluster of which it knows nobody who still runs: whoever leads knows more
+// than it does, and is followed.
+TEST(MembershipTest, ANodeThatWasAwayFollowsALeaderItHasNeverHeardOf) {
+  MemberCluster members(3, 2);
+  ASSERT_GE(members.cluster.WaitForLeader(), 0);
+  const int away = members.cluster.Others(members.cluster.WaitForLeader()).front();
+  members.cluster.Kill(away);
+  for (const int node : {3, 4}) {
+    ASSERT_OK(members.Add(node));
+    members.cluster.Start(node);
+  }
+  ASSERT_TRUE(members.WaitForMembers({3, 4}, "n1 n2 n3 n4 n5"));
+  v1::TransferResponse handover;
+  ASSERT_OK(members.AskLeader(
+      [&](RawNode* leader) { return leader->TransferLeadership("n4", &handover); }));
+  v1::PutResponse put;
+  ASSERT_OK(members.raw(3).Put(PutOf("k", "v"), &put));
+  for (int node = 0; node < 3; ++node) {
+    if (node != away) members.cluster.Kill(node);
+  }
+  members.cluster.Start(away);
+  // Two of the five are dead, so that its copy is needed.
+  v1::PutResponse with_it;
+  EXPECT_TRUE(WaitUntil(
+      seconds(60), [&] { return members.raw(3).Put(PutOf("k", "w"), &with_it, seconds(5)).ok(); }));
+  v1::GetResponse got;
+  ASSERT_OK(members.raw(away).Get(GetOf("k", v1::AT_LEAST, with_it.revision()), &got));
+  EXPECT_EQ(got.value(), "w");
+  EXPECT_TRUE(members.WaitForMembers({away}, "n1 n2 n3 n4 n5"));
+}
+
+TEST(MembershipTest, AMemberMovesToAnotherAddress) {
+  MemberCluster members(3, 1);
+  const int leader = members.cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int moves = members.cluster.Others(leader).front();
+  const std::string name = ProcessCluster::Name(moves);
+  const std::string address = members.cluster.Address(3);  // of the spare, which does not run
+  ASSERT_EQ(members.cluster.Terminate(moves, seconds(10)), 0);
+  v1::ChangeResponse changed;
+  ASSERT_OK(members.raw(leader).MoveMember(name, address, &changed));
+  std::vector<std::string> command = members.cluster.Command(moves);
+  *(std::find(command.begin(), command.end(), "--listen") + 1) = address;
+  Process moved(command, members.cluster.directory().File("moved.log"));
+  v1::PutResponse put;
+  ASSERT_OK(members.raw(leader).Put(PutOf("k", "v", v1::ALL, 30'000), &put));
+  EXPECT_EQ(put.reached(), v1::ALL);
+  EXPECT_EQ(moved.Output().find("address_differs"), std::string::npos) << moved.Output();
+  moved.Kill();
+  // At the old one it says what is wrong.
+  members.cluster.Start(moves);
+  EXPECT_TRUE(members.WaitForLog(moves, "the cluster reaches " + name + " at " + address));
+}
+
+}  // namespace
+}  // namespace skein

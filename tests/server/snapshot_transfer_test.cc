@@ -1,0 +1,198 @@
+// Snapshots from node to node over real connections, which break, and real disks.
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+
+#include "server/snapshot_client.h"
+#include "server/snapshot_service.h"
+#include "tests/storage/snapshot_fixture.h"
+#include "tests/support/fault_proxy.h"
+#include "tests/support/process_cluster.h"
+#include "tests/support/wait.h"
+
+namespace skein {
+namespace {
+
+constexpr std::chrono::seconds kPatience{20};
+
+PeerIdentity IdentityOf(const std::string& name) {
+  return {.cluster_id = 7, .node = NodeIdOf(name), .name = name, .incarnation = 1};
+}
+
+class SnapshotTransferTest : public SnapshotTest {
+ protected:
+  void SetUp() override {
+    FillSource();
+    source_gate_.SetMemberships(Of({"n1", "n2"}));
+    target_gate_.SetMemberships(Of({"n1", "n2"}));
+  }
+  void TearDown() override {
+    client_.reset();
+    StopServing();
+  }
+
+  void Serve(const SnapshotLimits& limits = {}) {
+    service_ =
+        std::make_unique<SnapshotService>(limits, source_.snapshots.get(), &source_gate_, nullptr);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+    port_ = port;
+  }
+  void StopServing() {
+    if (service_ != nullptr) service_->Stop();
+    if (server_ != nullptr) server_->Shutdown();
+    server_.reset();
+    service_.reset();
+  }
+  void StartClient() {
+    client_ =
+        std::make_unique<SnapshotClient>(&target_gate_, target_.incoming(), target_.events.get());
+  }
+
+  uint64_t Fetch(int port, Index at_least = Index(1)) {
+    if (client_ == nullptr) StartClient();
+    client_->Fetch({++fetches_, NodeIdOf("n1"), "127.0.0.1:" + std::to_string(port), at_least});
+    return fetches_;
+  }
+  absl::StatusOr<LogBase> Await(uint64_t id) {
+    const auto of = [id](const std::vector<Event>& all) -> const SnapshotFetched* {
+      for (const Event& event : all) {
+        const auto* fetched = std::get_if<SnapshotFetched>(&event);
+        if (fetched != nullptr && fetched->id == id) return fetched;
+      }
+      return nullptr;
+    };
+    EXPECT_TRUE(target_.events->WaitUntil(
+        [&](const std::vector<Event>& all) { return of(all) != nullptr; }));
+    const std::vector<Event> all = target_.events->events();
+    const SnapshotFetched* fetched = of(all);
+    return fetched == nullptr ? absl::DeadlineExceededError("nothing came") : fetched->base;
+  }
+  void ExpectTheSameState(const absl::StatusOr<LogBase>& base) {
+    ASSERT_TRUE(base.ok()) << base.status();
+    EXPECT_EQ(base->point, entries_.back()->point());
+    const auto installed = target_.Install(*base);
+    ASSERT_TRUE(installed.ok()) << installed.status();
+    EXPECT_EQ(target_.Digest(), source_.Digest());
+  }
+
+  static MembershipsInForce Of(const std::vector<std::string>& names) {
+    const MembershipAt at{Index(1), MembersNamed(names)};
+    return {at, at};
+  }
+
+  HelloGate source_gate_{IdentityOf("n1"), "127.0.0.1:1", nullptr};
+  HelloGate target_gate_{IdentityOf("n2"), "127.0.0.1:2", nullptr};
+  std::unique_ptr<SnapshotService> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<SnapshotClient> client_;
+  int port_ = 0;
+  uint64_t fetches_ = 0;
+};
+
+TEST_F(SnapshotTransferTest, BringsTheWholeState) {
+  Serve();
+  ExpectTheSameState(Await(Fetch(port_)));
+  const auto told = target_.events->All<SnapshotFetching>();
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told.back().id, 1u);
+  // The source keeps nothing of it for long.
+  service_->Stop();
+  StopServing();
+  EXPECT_TRUE(source_.BecomesEmpty("snapshots"));
+}
+
+TEST_F(SnapshotTransferTest, GoesOnAfterBrokenConnections) {
+  // Slow enough that it takes several connections.
+  Serve({.bytes_per_second = 200 << 10});
+  FaultProxy proxy;
+  const FreePort port;
+  const int link = proxy.AddLink(port.number(), port_);
+  const uint64_t id = Fetch(port.number());
+  uint64_t broken_at = 0;
+  for (int breaks = 0; breaks < 3; ++breaks) {
+    ASSERT_TRUE(WaitUntil(kPatience, [&] {
+      return target_.incoming()->bytes_done() > broken_at || target_.incoming()->complete();
+    }));
+    broken_at = target_.incoming()->bytes_done();
+    proxy.Reset(link);
+  }
+  ExpectTheSameState(Await(id));
+  EXPECT_GT(proxy.Stats(link).accepted, 1u);
+}
+
+TEST_F(SnapshotTransferTest, ChangedBytesAreSentAgain) {
+  Serve();
+  FaultProxy proxy;
+  const FreePort port;
+  const int link = proxy.AddLink(port.number(), port_);
+  proxy.Garble(link, Flow::kBackward, 500);
+  ExpectTheSameState(Await(Fetch(port.number())));
+  EXPECT_GT(proxy.Stats(link).garbled, 0u);
+}
+
+TEST_F(SnapshotTransferTest, ARestartedReceiverGoesOn) {
+  Serve({.bytes_per_second = 200 << 10});
+  Fetch(port_);
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return target_.incoming()->bytes_done() > 100'000; }));
+  const std::string snapshot = target_.incoming()->id();
+  client_.reset();
+  target_.Open();
+  EXPECT_EQ(target_.incoming()->id(), snapshot);
+  EXPECT_GT(target_.incoming()->bytes_done(), 0u);
+  ExpectTheSameState(Await(Fetch(port_)));
+}
+
+TEST_F(SnapshotTransferTest, ALaterFetchTakesThePlaceOfTheOneBefore) {
+  Serve({.bytes_per_second = 50 << 10});
+  Fetch(port_);
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return target_.incoming()->bytes_total() > 0; }));
+  StopServing();
+  Serve();
+  ExpectTheSameState(Await(Fetch(port_)));
+  for (const auto& fetched : target_.events->All<SnapshotFetched>()) EXPECT_EQ(fetched.id, 2u);
+}
+
+TEST_F(SnapshotTransferTest, StrangersAreRefused) {
+  source_gate_.SetMemberships(Of({"n1", "n3"}));
+  Serve();
+  const auto base = Await(Fetch(port_));
+  EXPECT_TRUE(absl::IsFailedPrecondition(base.status())) << base.status();
+  EXPECT_TRUE(source_.IsEmpty("snapshots"));
+}
+
+TEST_F(SnapshotTransferTest, OnlySoManyAtOnce) {
+  Serve({.at_once_max = 0});
+  const auto base = Await(Fetch(port_));
+  EXPECT_TRUE(absl::IsResourceExhausted(base.status())) << base.status();
+}
+
+TEST_F(SnapshotTransferTest, AStateThatIsNotSoFarIsNoSource) {
+  Serve();
+  const auto base = Await(Fetch(port_, entries_.back()->index().Next()));
+  EXPECT_TRUE(absl::IsUnavailable(base.status())) << base.status();
+}
+
+TEST_F(SnapshotTransferTest, ASourceThatIsGoneIsTold) {
+  const FreePort port;
+  const auto base = Await(Fetch(port.number()));
+  EXPECT_TRUE(absl::IsUnavailable(base.status())) << base.status();
+}
+
+TEST_F(SnapshotTransferTest, StopsAmidATransfer) {
+  Serve({.bytes_per_second = 100 << 10});
+  Fetch(port_);
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return target_.incoming()->bytes_total() > 0; }));
+  service_->Stop();
+  client_.reset();
+  EXPECT_TRUE(target_.events->All<SnapshotFetched>().empty() ||
+              !target_.events->All<SnapshotFetched>().back().base.ok());
+}
+
+}  // namespace
+}  // namespace skein

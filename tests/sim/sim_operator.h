@@ -1,0 +1,56 @@
+// Whoever runs the cluster: adds, promotes, removes and replaces nodes, and hands leadership over,
+// asking any node that takes itself for the leader, two at a time too.
+//
+// A node that is no member is kept down from the moment it is to be added until it joins, with an
+// empty data directory, as `skeind --join` would.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tests/sim/sim_node.h"
+
+namespace skein::sim {
+
+class SimOperator {
+ public:
+  using Nodes = std::vector<std::unique_ptr<SimNode>>;
+
+  SimOperator(const SimContext& context, Nodes* nodes, Random random);
+
+  void Start();
+  // Begins nothing any more. Who was added and has not joined yet joins now.
+  void Stop();
+
+  // Nobody restarts it but this.
+  bool IsKeptDown(size_t node) const { return kept_down_[node]; }
+  // Its data directory was replaced though it is a member: it must be removed.
+  void OnWiped(size_t node) { wiped_[node] = true; }
+  bool IsWiped(size_t node) const { return wiped_[node]; }
+  // Some node goes by a membership that is not committed.
+  bool ChangeIsUnderWay() const;
+
+ private:
+  void Every(uint64_t mean_us, void (SimOperator::*act)());
+  void Change();
+  void Transfer();
+  void Add(SimNode* leader);
+  void Promote(SimNode* leader);
+  void Remove(SimNode* leader);
+  void AfterRemoval(size_t node);
+  void Join(size_t node);
+  // One of those that take themselves for the leader; null: nobody does.
+  SimNode* SomeLeader();
+  bool IsMember(size_t node) const;
+  std::optional<size_t> WipedMember() const;
+
+  const SimContext context_;
+  Nodes* const nodes_;
+  Random random_;
+  bool stopped_ = false;
+  std::vector<bool> kept_down_;
+  std::vector<bool> wiped_;
+};
+
+}  // namespace skein::sim
