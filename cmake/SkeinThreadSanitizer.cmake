@@ -23,16 +23,9 @@ function(skein_patch_header name)
        CONTENT "#include <sanitizer/tsan_interface.h>\n${text}" @ONLY)
 endfunction()
 
-# The edge from who starts an operation to who is told of its end. gRPC passes both on by atomics of
-# its library, but begins and ends in code of its headers, which is compiled with the sanitizer.
+# The edge from who starts an operation (cmake/tsan/grpc.cc) to who is told of its end. gRPC passes it on
+# by atomics of its library, but ends in code of its headers, which is compiled with the sanitizer.
 skein_patch_header(grpcpp/impl/call_op_set.h
-  "    grpc_call_error err = g_core_codegen_interface->grpc_call_start_batch(
-        call_.call(), ops, nops, core_cq_tag(), nullptr);"
-  "    grpc_call* const call = call_.call();
-    void* const tag = core_cq_tag();
-    __tsan_release(this);
-    __tsan_release(tag);
-    grpc_call_error err = g_core_codegen_interface->grpc_call_start_batch(call, ops, nops, tag, nullptr);"
   "  bool FinalizeResult(void** tag, bool* status) override {"
   "  bool FinalizeResult(void** tag, bool* status) override {
     __tsan_acquire(this);")
@@ -54,11 +47,21 @@ skein_patch_header(grpcpp/impl/codegen/server_callback_handlers.h
   "    void CallOnDone() override {
       __tsan_acquire(this);")
 
-# Edges within the libraries: absl's locks, and slices that gRPC destroys. Comes before the libraries in
-# every binary.
+# A copy of RocksDB's archive that calls the functions of cmake/tsan/rocksdb.cc, and whose templates
+# and inline functions are its own: the linker would give it ours, which are watched.
+set(make_copy ${CMAKE_SOURCE_DIR}/cmake/tsan/unwatched_archive.sh)
+set(unwatched ${CMAKE_SOURCE_DIR}/cmake/tsan/rocksdb.cc)
+set(copy ${CMAKE_BINARY_DIR}/librocksdb_unwatched.a)
+get_target_property(archive RocksDB::rocksdb IMPORTED_LOCATION_NONE)
+execute_process(COMMAND ${make_copy} ${archive} ${unwatched} ${copy} COMMAND_ERROR_IS_FATAL ANY)
+set_target_properties(RocksDB::rocksdb PROPERTIES IMPORTED_LOCATION_NONE ${copy})
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${make_copy} ${unwatched})
+
+# Stands before the libraries in every binary.
 add_library(skein_tsan_edges SHARED
-  ${CMAKE_SOURCE_DIR}/cmake/tsan/absl_mutex.cc ${CMAKE_SOURCE_DIR}/cmake/tsan/grpc_slice.cc)
-target_link_libraries(skein_tsan_edges PRIVATE absl::synchronization gRPC::grpc++)
+  ${CMAKE_SOURCE_DIR}/cmake/tsan/absl.cc ${CMAKE_SOURCE_DIR}/cmake/tsan/grpc.cc
+  ${CMAKE_SOURCE_DIR}/cmake/tsan/rocksdb.cc)
+target_link_libraries(skein_tsan_edges PRIVATE absl::status absl::synchronization gRPC::grpc++)
 link_libraries($<BUILD_INTERFACE:skein_tsan_edges>)
 
 include_directories(BEFORE SYSTEM ${SKEIN_PATCHED_HEADERS})

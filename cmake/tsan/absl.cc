@@ -1,5 +1,6 @@
-// Tells the thread sanitizer when absl's locks are taken and given back. The distribution's absl
-// and gRPC are built without it; gRPC hands our objects from thread to thread under such locks.
+// Tells the thread sanitizer when absl's locks are taken and given back, and who the last owner of
+// a status is. The distribution's absl and gRPC are built without it; gRPC hands our objects from
+// thread to thread under such locks.
 // Linked into every binary of the tsan preset, where these definitions come before the library's,
 // which they call.
 #include <dlfcn.h>
@@ -8,7 +9,9 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "unwatched.h"
 
 // In names of symbols: the inline namespace of Debian's build.
 #define ABSL_SYMBOL(rest) "_ZN4absl7debian3" rest
@@ -88,6 +91,15 @@ bool CondVar::WaitWithDeadline(Mutex* mu, Time deadline) {
   const bool expired = real(this, mu, deadline);
   __tsan_acquire(mu);
   return expired;
+}
+
+void Status::UnrefNonInlined(uintptr_t rep) {
+  static const auto real = Real<void (*)(uintptr_t)>(ABSL_SYMBOL("6Status15UnrefNonInlinedEm"));
+  void* const owned = reinterpret_cast<void*>(rep);
+  __tsan_release(owned);
+  __tsan_acquire(owned);
+  const Unwatched unwatched;
+  real(rep);
 }
 
 ABSL_NAMESPACE_END
