@@ -41,7 +41,8 @@ absl::Status OperatorCalls::NoSuchMember(const Membership& membership, const std
 
 absl::Status OperatorCalls::NotLeader(const Replica& replica) const {
   const Core& core = replica.core();
-  const Member* leader = core.memberships().Find(core.leader());
+  const MembershipsInForce memberships = core.memberships();
+  const Member* leader = memberships.Find(core.leader());
   ErrorDetail detail{.reason = ErrorReason::kNotLeader,
                      .term = core.term().value(),
                      .hint = "an election is under way, try again"};
