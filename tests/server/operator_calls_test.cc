@@ -242,7 +242,8 @@ TEST_F(OperatorCallsTest, LeadershipGoesToWhomItIsHandedTo) {
   EXPECT_EQ(of_target.term(), handover.term());
   // And on, to anybody.
   v1::TransferResponse again;
-  ASSERT_TRUE(follower(1).TransferLeadership("", &again).ok());
+  ASSERT_TRUE(
+      WaitUntil(seconds(30), [&] { return follower(1).TransferLeadership("", &again).ok(); }));
   EXPECT_NE(again.leader_id(), target);
   EXPECT_GT(again.term(), handover.term());
 }
