@@ -109,6 +109,16 @@ class Terminal:
                 return condition()
         return True
 
+    def wait(self, seconds):
+        """Its exit code; None if it has not ended. It closes the terminal before it ends."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.read(0.1):
+            pass
+        try:
+            return self.process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
+
     def kill(self):
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -189,10 +199,7 @@ class Walk:
 
     def end_beside(self):
         step, terminal = self.beside
-        over = terminal.read_until(lambda: terminal.process.poll() is not None, STEP_SECONDS)
-        while over and terminal.read(0.1) and select.select([terminal.master], [], [], 0.1)[0]:
-            pass
-        code = terminal.process.poll()
+        code = terminal.wait(STEP_SECONDS)
         terminal.kill()
         self.beside = None
         self.judge(step, code, visible_lines(terminal.seen))
