@@ -5,8 +5,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
 SUITES=(style unit contract story simulation server integration)
-ASAN_SUITES=(unit contract story)
-TSAN_SUITES=(server integration)
+ASAN_SUITES=(unit contract story simulation client server integration)
+# Stories and the simulation have one thread.
+TSAN_SUITES=(unit contract client server integration)
 
 usage() {
   cat <<END
@@ -59,20 +60,10 @@ on_signal() {
   exit 130
 }
 
-# Thread sanitizer of this compiler needs addresses that are not randomised, in the tests and in
-# the build, which runs the test binaries to list their cases.
-choose_address_space() {
-  FIXED_ADDRESSES=()
-  if [[ $1 == tsan ]] && setarch "$(uname -m)" -R true 2>/dev/null; then
-    FIXED_ADDRESSES=(setarch "$(uname -m)" -R)
-  fi
-}
-
 build() {
   local preset=$1
   title "building ($preset)"
-  choose_address_space "$preset"
-  if ! BUILD_UNDER="${FIXED_ADDRESSES[*]}" build_preset "$preset"; then
+  if ! build_preset "$preset"; then
     complain "the $preset build failed, see above"
     summary --build-failed
     exit 1
@@ -101,8 +92,7 @@ run_suite() {
   title "$suite ($preset)"
   # A session of its own: one signal reaches the tests and all that they started.
   run_child env --default-signal=INT "$RUN_MARK" TMPDIR="$SCRATCH" TEST_TMPDIR="$SCRATCH" \
-    "TSAN_OPTIONS=suppressions=$ROOT/scripts/lib/tsan.supp:${TSAN_OPTIONS:-}" \
-    setsid "${FIXED_ADDRESSES[@]}" ctest "${arguments[@]}" || status=$?
+    setsid ctest "${arguments[@]}" || status=$?
   REPORT+=("$preset" "$suite" "$((SECONDS - began))" "$status" "$results")
 }
 
@@ -138,7 +128,7 @@ summary() {
 }
 
 main() {
-  FULL=false ONLY='' VERBOSE=false FIXED_ADDRESSES=() LEFT_BEHIND=()
+  FULL=false ONLY='' VERBOSE=false LEFT_BEHIND=()
   while [[ $# -gt 0 ]]; do
     case $1 in
       --full) FULL=true ;;

@@ -48,7 +48,7 @@ stop_child() {
 }
 
 # build_preset PRESET [TARGET...]: configures if that was never done, then builds. One build at a
-# time in each tree; a second caller waits. Silent if there is nothing to do. BUILD_UNDER: words put before ninja.
+# time in each tree; a second caller waits. Silent if there is nothing to do.
 build_preset() {
   local preset=$1
   shift
@@ -64,8 +64,7 @@ build_preset() {
     run_child env --chdir="$ROOT" cmake --preset "$preset" || status=$?
   fi
   if [[ $status -eq 0 ]] && ! ninja -C "$tree" -n "$@" 2>/dev/null | grep -q 'no work to do'; then
-    # shellcheck disable=SC2086  # BUILD_UNDER is a list of words
-    NINJA_STATUS='[%f/%t, %es] ' run_child ${BUILD_UNDER:-} ninja -C "$tree" "$@" || status=$?
+    NINJA_STATUS='[%f/%t, %es] ' run_child ninja -C "$tree" "$@" || status=$?
   fi
   exec {lock}>&-
   return "$status"

@@ -43,7 +43,7 @@ void Replica::OnApplied(Index index, Revision revision) {
   applied_revision_ = revision;
   observer_->OnStage(Stage::kApplied, index);
   const auto end = readers_granted_.upper_bound(index);
-  for (auto it = readers_granted_.begin(); it != end; ++it) it->second.done(true);
+  for (auto it = readers_granted_.begin(); it != end; ++it) it->second.done(ReadOutcome::kGranted);
   readers_granted_.erase(readers_granted_.begin(), end);
 }
 
@@ -138,7 +138,7 @@ void Replica::ProposeBatch() {
 
 void Replica::Read(uint64_t deadline_us, ReadCallback done) {
   if (!fatal_.ok()) {
-    done(false);
+    done(ReadOutcome::kNotConfirmed);
     return;
   }
   const uint64_t id = next_reader_++;
@@ -204,7 +204,7 @@ void Replica::AnswerReads(const std::vector<ReadGrant>& grants) {
     if (grant.granted && grant.index > core_.applied() && !SKEIN_PLANTED("reads-unapplied")) {
       readers_granted_.emplace(grant.index, std::move(reader));
     } else {
-      reader.done(grant.granted);
+      reader.done(grant.granted ? ReadOutcome::kGranted : ReadOutcome::kNotConfirmed);
     }
   }
 }
@@ -251,18 +251,18 @@ void Replica::ExpireCallers() {
     queue_.front().done(refused);
     queue_.pop_front();
   }
-  const auto expire = [now_us](auto* readers) {
+  const auto expire = [now_us](auto* readers, ReadOutcome outcome) {
     for (auto it = readers->begin(); it != readers->end();) {
       if (now_us < it->second.deadline_us) {
         ++it;
         continue;
       }
-      it->second.done(false);
+      it->second.done(outcome);
       it = readers->erase(it);
     }
   };
-  expire(&readers_);
-  expire(&readers_granted_);
+  expire(&readers_, ReadOutcome::kNotConfirmed);
+  expire(&readers_granted_, ReadOutcome::kBehind);
 }
 
 void Replica::Stop() {
@@ -278,9 +278,9 @@ void Replica::FailAll() {
   for (Proposal& proposal : queue_) proposal.done(refused);
   queue_.clear();
   queue_bytes_ = 0;
-  for (auto& [id, reader] : readers_) reader.done(false);
+  for (auto& [id, reader] : readers_) reader.done(ReadOutcome::kNotConfirmed);
   readers_.clear();
-  for (auto& [index, reader] : readers_granted_) reader.done(false);
+  for (auto& [index, reader] : readers_granted_) reader.done(ReadOutcome::kNotConfirmed);
   readers_granted_.clear();
 }
 

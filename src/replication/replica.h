@@ -42,8 +42,12 @@ struct ReplicaOptions {
   uint64_t eager_bytes = 64 << 10;
 };
 
-// The outcome of Replica::Read: granted, and everything the reader must see is applied; or not.
-using ReadCallback = absl::AnyInvocable<void(bool granted)>;
+enum class ReadOutcome {
+  kGranted,       // and everything the reader must see is applied
+  kNotConfirmed,  // nobody's leadership was confirmed, or not in time
+  kBehind,        // it was, but what the reader must see was not applied here in time
+};
+using ReadCallback = absl::AnyInvocable<void(ReadOutcome)>;
 
 // The outcome of a change or a handover: OK; not done (kUnavailable: try again, perhaps elsewhere;
 // other codes say why it may not be); kUnknown: it may or may not be done.
@@ -59,8 +63,8 @@ class Replica {
   void Step(const Event& event);
   // Answered by proposal.done, perhaps before this returns.
   void Propose(Proposal proposal);
-  // A linearizable read (R14, R15). Refused when leadership cannot be confirmed, or not before
-  // `deadline_us`; `done` is called once, perhaps before this returns.
+  // A linearizable read (R14, R15), to be granted before `deadline_us`; `done` is called once,
+  // perhaps before this returns.
   void Read(uint64_t deadline_us, ReadCallback done);
   // Changes the membership (R22 to R25). `done` is called once it is committed, or was refused,
   // perhaps before this returns; from `deadline_us` on with kUnknown.

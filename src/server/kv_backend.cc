@@ -116,10 +116,9 @@ void KvBackend::WhenFresh(const v1::ReadOptions& read, Ready ready) {
   // What a leader has proven is as fresh as any bound.
   if (read.consistency() == v1::LINEARIZABLE || read.consistency() == v1::BOUNDED) {
     loop_->PostTask([this, deadline_us, ready = std::move(ready)](Replica& replica) mutable {
-      replica.Read(deadline_us, [this, ready = std::move(ready)](bool granted) mutable {
-        gate_->Run([this, granted, ready = std::move(ready)](bool) mutable {
-          ready(granted ? absl::OkStatus() : WriteError(Outcome::kNotLeader));
-        });
+      replica.Read(deadline_us, [this, ready = std::move(ready)](ReadOutcome outcome) mutable {
+        gate_->Run(
+            [this, outcome, ready = std::move(ready)](bool) mutable { ready(ReadError(outcome)); });
       });
     });
     return;
@@ -128,6 +127,22 @@ void KvBackend::WhenFresh(const v1::ReadOptions& read, Ready ready) {
                      [this, read, ready = std::move(ready)](bool reached) mutable {
                        ready(reached ? absl::OkStatus() : BehindError(read));
                      });
+}
+
+absl::Status KvBackend::ReadError(ReadOutcome outcome) const {
+  switch (outcome) {
+    case ReadOutcome::kGranted:
+      return absl::OkStatus();
+    case ReadOutcome::kBehind:
+      return MakeError(
+          absl::StatusCode::kDeadlineExceeded,
+          fmt::format("{} has applied revision {}, not yet all that was committed before the read",
+                      view_->node_name(), state_->applied_revision().value()),
+          LeaderDetail(ErrorReason::kBehind, "ask another node, or wait longer"));
+    case ReadOutcome::kNotConfirmed:
+      break;
+  }
+  return WriteError(Outcome::kNotLeader);
 }
 
 absl::Status KvBackend::BehindError(const v1::ReadOptions& read) const {
@@ -240,10 +255,12 @@ absl::Status KvBackend::WriteError(Outcome outcome) const {
     case Outcome::kNotLeader:
       break;
   }
-  if (leadership->leader_name.empty()) {
+  if (leadership->leader_name.empty() || leadership->leader_name == name) {
     if (!leadership->has_quorum) return WriteError(Outcome::kNoQuorum);
-    return MakeError(absl::StatusCode::kUnavailable,
-                     name + " is not the leader and knows none at the moment",
+    const std::string text = leadership->leader_name.empty()
+                                 ? " is not the leader and knows none at the moment"
+                                 : " cannot confirm that it leads";
+    return MakeError(absl::StatusCode::kUnavailable, name + text,
                      LeaderDetail(ErrorReason::kNotLeader, "an election is under way, try again"));
   }
   return MakeError(absl::StatusCode::kUnavailable,

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "replication/proposal.h"
+#include "replication/replica.h"
 #include "server/event_loop.h"
 #include "server/node_view.h"
 #include "server/read_gate.h"
@@ -71,6 +72,7 @@ class KvBackend {
   absl::Status CheckRead(const v1::ReadOptions& read) const;
   absl::Status CheckWrite(const v1::WriteOptions& write) const;
   absl::Status WriteError(Outcome outcome) const;
+  absl::Status ReadError(ReadOutcome outcome) const;
   absl::Status BehindError(const v1::ReadOptions& read) const;
   ErrorDetail LeaderDetail(ErrorReason reason, const std::string& hint) const;
 

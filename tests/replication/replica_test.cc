@@ -106,6 +106,9 @@ class ReplicaTest : public testing::Test {
     proposal.done = [heard](ProposalResult result) { heard->push_back(std::move(result)); };
     replica_->Propose(std::move(proposal));
   }
+  void Read(uint64_t wait_us, std::optional<ReadOutcome>* heard) {
+    replica_->Read(clock_.now_us + wait_us, [heard](ReadOutcome outcome) { *heard = outcome; });
+  }
 
   ReplicaOptions options_;
   uint64_t learners_ = 0;
@@ -215,24 +218,38 @@ TEST_F(ReplicaTest, AReaderWaitsUntilItsIndexIsApplied) {
   Propose("a", &heard);
   replica_->Perform();
   PersistAll();
-  int granted = 0;
-  replica_->Read(clock_.now_us + 1000, [&granted](bool yes) { granted = yes ? 1 : -1; });
+  std::optional<ReadOutcome> heard_by_reader;
+  Read(1000, &heard_by_reader);
   replica_->Perform();
-  EXPECT_EQ(granted, 0);
+  EXPECT_EQ(heard_by_reader, std::nullopt);
   ApplyAll();
-  EXPECT_EQ(granted, 1);
+  EXPECT_EQ(heard_by_reader, ReadOutcome::kGranted);
   EXPECT_EQ(observer_.stages[static_cast<size_t>(Stage::kApplied)], Index(2));
 }
 
-TEST_F(ReplicaTest, AReaderHearsNoWhenItsTimeIsOver) {
-  Start(3);
-  replica_->Step(Received{Message{NodeId(2), NodeId(1), Term(1), HeartbeatMessage{.round = 1}}, 0});
-  int granted = 0;
-  replica_->Read(clock_.now_us + 1000, [&granted](bool yes) { granted = yes ? 1 : -1; });
+TEST_F(ReplicaTest, AReaderHearsThatItsIndexIsNotAppliedInTime) {
+  Lead();
+  std::vector<ProposalResult> heard;
+  Propose("a", &heard);
+  replica_->Perform();
+  PersistAll();
+  std::optional<ReadOutcome> heard_by_reader;
+  Read(1000, &heard_by_reader);
   replica_->Perform();
   clock_.now_us += 2000;
   Tick(1);
-  EXPECT_EQ(granted, -1);
+  EXPECT_EQ(heard_by_reader, ReadOutcome::kBehind);
+}
+
+TEST_F(ReplicaTest, AReaderHearsThatNobodyIsConfirmedInTime) {
+  Start(3);
+  replica_->Step(Received{Message{NodeId(2), NodeId(1), Term(1), HeartbeatMessage{.round = 1}}, 0});
+  std::optional<ReadOutcome> heard_by_reader;
+  Read(1000, &heard_by_reader);
+  replica_->Perform();
+  clock_.now_us += 2000;
+  Tick(1);
+  EXPECT_EQ(heard_by_reader, ReadOutcome::kNotConfirmed);
 }
 
 TEST_F(ReplicaTest, AFailedDiskStopsEverything) {

@@ -78,7 +78,9 @@ TEST_F(BadRequestTest, Values) {
   const grpc::Status put = Put(PutOf("k", largest));
   ASSERT_TRUE(put.ok()) << put.error_message();
   v1::GetResponse got;
-  const grpc::Status status = node().Get(GetOf("k", v1::LINEARIZABLE), &got);
+  v1::GetRequest get = GetOf("k", v1::LINEARIZABLE);
+  get.mutable_read()->set_wait_ms(20'000);  // until so much is applied
+  const grpc::Status status = node().Get(get, &got);
   ASSERT_TRUE(status.ok()) << status.error_message();
   EXPECT_TRUE(got.value() == largest);
   EXPECT_TRUE(Put(PutOf("empty", "")).ok());

@@ -54,6 +54,26 @@ TEST(EmbeddedNodeTest, SaysWhenItIsAskedToStop) {
   (*node)->Stop();
 }
 
+// What was committed before a read began may be applied too late for it. That is no doubt of who
+// leads.
+TEST(EmbeddedNodeTest, ALeaderWhoseStateIsBehindSaysSo) {
+  LocalNodes nodes(1);
+  ASSERT_EQ(nodes.WaitForLeader(), 0);
+  const v1::PutRequest put = PutOf("large", std::string(16 << 20, 'v'));
+  v1::GetRequest get = GetOf("large", v1::LINEARIZABLE);
+  get.mutable_read()->set_wait_ms(1);
+  grpc::Status status;
+  // Mostly, but not always, it takes longer to apply the write than to ask for it.
+  EXPECT_TRUE(WaitUntil(seconds(30), [&] {
+    v1::PutResponse written;
+    v1::GetResponse got;
+    EXPECT_TRUE(nodes.raw(0).Put(put, &written).ok());
+    status = nodes.raw(0).Get(get, &got);
+    return DetailIn(status).reason() == v1::BEHIND;
+  })) << status.error_message();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
 // Calls of every kind arrive while the node stops. All are answered, and Stop returns.
 TEST(EmbeddedNodeTest, StopsWhileCallsArrive) {
   LocalNodes nodes(1);

@@ -149,15 +149,19 @@ void SimServer::Read(Request request) {
 
 void SimServer::ReadLinearizable(Request request) {
   const uint64_t deadline_us = clock_->MonotonicMicros() + request.wait_us;
-  replica_->Read(deadline_us, [this, alive = alive_, request = std::move(request)](bool granted) {
-    if (!*alive) return;
-    if (!granted) return Fail(request, RefusalOf(Outcome::kNotLeader));
-    context_.coverage->Count(Mark::kReadLinearizable);
-    if (replica_->core().role() != Role::kLeader) {
-      context_.coverage->Count(Mark::kReadOnFollower);
-    }
-    Serve(request);
-  });
+  replica_->Read(deadline_us,
+                 [this, alive = alive_, request = std::move(request)](ReadOutcome outcome) {
+                   if (!*alive) return;
+                   if (outcome == ReadOutcome::kNotConfirmed) {
+                     return Fail(request, RefusalOf(Outcome::kNotLeader));
+                   }
+                   if (outcome == ReadOutcome::kBehind) return FailBehind(request);
+                   context_.coverage->Count(Mark::kReadLinearizable);
+                   if (replica_->core().role() != Role::kLeader) {
+                     context_.coverage->Count(Mark::kReadOnFollower);
+                   }
+                   Serve(request);
+                 });
 }
 
 void SimServer::AfterPerform() {
@@ -173,9 +177,7 @@ void SimServer::AfterPerform() {
       ++it;
       continue;
     }
-    context_.coverage->Count(Mark::kReadBehind);
-    Fail(it->second.request,
-         Refuse(absl::StatusCode::kDeadlineExceeded, ErrorReason::kBehind, "", Term()));
+    FailBehind(it->second.request);
     it = waiting_.erase(it);
   }
 }
@@ -196,6 +198,11 @@ void SimServer::Fail(const Request& request, absl::Status error) {
   Response response;
   response.error = std::move(error);
   Reply(request, std::move(response));
+}
+
+void SimServer::FailBehind(const Request& request) {
+  context_.coverage->Count(Mark::kReadBehind);
+  Fail(request, Refuse(absl::StatusCode::kDeadlineExceeded, ErrorReason::kBehind, "", Term()));
 }
 
 void SimServer::Reply(const Request& request, Response response) {

@@ -34,6 +34,7 @@ class SimServer {
   void ReadLinearizable(Request request);
   void Serve(const Request& request);
   void Fail(const Request& request, absl::Status error);
+  void FailBehind(const Request& request);
   void Reply(const Request& request, Response response);
   absl::Status RefusalOf(Outcome outcome) const;
   uint64_t StalenessMicros() const;
