@@ -54,6 +54,14 @@ grpc_slice grpc_slice_new_with_user_data(void* bytes, size_t size, void (*destro
   return real(bytes, size, &Destroy, owned);
 }
 
+// Destroys a server and gives its memory back, when gRPC's count of references says that nobody
+// uses it. The mangled name of the destructor that `delete` calls.
+extern "C" void _ZN4grpc6ServerD0Ev(void* server) {
+  static const auto real = Real("_ZN4grpc6ServerD0Ev", &_ZN4grpc6ServerD0Ev);
+  const Unwatched unwatched;
+  real(server);
+}
+
 // Texts of errors, which gRPC has composed by functions of the standard library, on any thread.
 grpc_slice grpc_slice_from_cpp_string(std::string text) {
   const Unwatched unwatched;

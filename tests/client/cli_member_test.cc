@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/mutex.h"
 #include "tests/client/cli_process.h"
 #include "tests/client/fake_cluster.h"
 
@@ -269,12 +270,20 @@ class CliReplaceTest : public CliMemberTest {
  protected:
   CliReplaceTest() {
     cluster_.Intervene([this](const FakeCluster::Change& change) -> std::optional<grpc::Status> {
-      if (change.kind == Kind::kRemove) before_removal_ = cluster_.Members();
+      if (change.kind != Kind::kRemove) return std::nullopt;
+      MutexLock lock(&mu_);
+      before_removal_ = cluster_.Members();
       return std::nullopt;
     });
   }
+  std::string before_removal() {
+    MutexLock lock(&mu_);
+    return before_removal_;
+  }
 
-  std::string before_removal_;
+ private:
+  Mutex mu_;
+  std::string before_removal_ ABSL_GUARDED_BY(mu_);
 };
 
 TEST_F(CliReplaceTest, TheNewOneVotesBeforeTheOldOneGoes) {
@@ -286,7 +295,7 @@ TEST_F(CliReplaceTest, TheNewOneVotesBeforeTheOldOneGoes) {
   cluster_.SetLevel("n5");
   EXPECT_EQ(replace.WaitForEnd(), 0) << replace.output();
   EXPECT_TRUE(Has(replace.output(), "\nreplaced n3 n5\n")) << replace.output();
-  EXPECT_EQ(before_removal_, "n1 n2 n3 n5");
+  EXPECT_EQ(before_removal(), "n1 n2 n3 n5");
   EXPECT_EQ(cluster_.Members(), "n1 n2 n5");
   // Once more: all is done.
   EXPECT_EQ(Skein("member replace n3 n5 10.0.0.5:7411").code, 0);
@@ -324,7 +333,7 @@ TEST_F(CliReplaceTest, GoesOnWhereItWasInterrupted) {
   // It was promoted meanwhile.
   cluster_.SetLevel("n5");
   EXPECT_EQ(RunSkein(arguments).code, 0);
-  EXPECT_EQ(before_removal_, "n1 n2 n3 n5");
+  EXPECT_EQ(before_removal(), "n1 n2 n3 n5");
   EXPECT_EQ(cluster_.Members(), "n1 n2 n5");
 }
 
