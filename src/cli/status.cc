@@ -31,9 +31,23 @@ std::vector<std::vector<std::string>> Rows(const ClusterStatus& cluster) {
   return rows;
 }
 
+// What the newest node speaks; 0: none answered.
+uint32_t NewestVersion(const ClusterStatus& cluster) {
+  uint32_t newest = 0;
+  for (const NodeStatus& node : cluster.nodes) {
+    if (node.reachable) newest = std::max(newest, node.protocol_version);
+  }
+  return newest;
+}
+
+bool IsOld(const NodeStatus& node, uint32_t newest) {
+  return node.reachable && node.protocol_version < newest;
+}
+
 int RunStatus(const Globals& globals) {
   const auto cluster = globals.Connect()->Status(std::min(kStatusTimeout, globals.Timeout()));
   if (!cluster.ok()) return Fail(globals, "status", cluster.status());
+  const uint32_t newest = NewestVersion(*cluster);
   switch (ListOutput(globals)) {
     case Output::kJson:
       PrintJson(StatusJson(*cluster));
@@ -43,9 +57,10 @@ int RunStatus(const Globals& globals) {
         const auto row = Row(node);
         fmt::print(
             "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={} "
-            "voter={}{}\n",
+            "voter={}{}{}\n",
             row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9],
-            CatchUpPlain(node));
+            CatchUpPlain(node),
+            IsOld(node, newest) ? fmt::format(" protocol_version={}", node.protocol_version) : "");
       }
       break;
     case Output::kDefault:
@@ -54,6 +69,10 @@ int RunStatus(const Globals& globals) {
       for (const NodeStatus& node : cluster->nodes) {
         if (node.catch_up.has_value() && node.connected) {
           fmt::print("{} {}\n", node.id, CatchUpWords(*node.catch_up));
+        }
+        if (IsOld(node, newest)) {
+          fmt::print("{} speaks protocol version {}, others {}: upgrade it\n", node.id,
+                     node.protocol_version, newest);
         }
       }
   }
@@ -113,6 +132,8 @@ nlohmann::ordered_json StatusJson(const ClusterStatus& cluster) {
     one["voter"] = node.member && node.voter;
     one["connected"] = node.connected;
     one["catch_up"] = CatchUpJson(node);
+    one["protocol_version"] = nullptr;
+    if (node.reachable) one["protocol_version"] = node.protocol_version;
     json["nodes"].push_back(std::move(one));
   }
   return json;

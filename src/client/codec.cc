@@ -202,6 +202,7 @@ NodeStatus DecodeStatus(const v1::StatusResponse& status) {
   node.reachable = true;
   node.role = DecodeRole(status.role());
   node.version = status.version();
+  node.protocol_version = std::max(status.protocol_version(), 1u);
   node.term = status.term();
   node.has_quorum = status.has_quorum();
   node.first_index = status.first_index();

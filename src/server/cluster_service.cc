@@ -60,6 +60,7 @@ void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* resp
   response->set_cluster_id(facts_.cluster_id);
   response->set_incarnation(facts_.incarnation);
   response->set_version(kVersion);
+  response->set_protocol_version(facts_.protocol_version);
   response->set_role(ToProto(core));
   response->set_term(core.term().value());
   response->set_leader_id(leader ? leader->name : "");

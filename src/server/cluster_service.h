@@ -21,6 +21,7 @@ struct NodeFacts {
   std::string cluster_token;
   std::string incarnation;  // hexadecimal
   uint64_t started_us = 0;  // monotonic
+  uint32_t protocol_version = 0;
 };
 
 class ClusterService final : public v1::Cluster::CallbackService {

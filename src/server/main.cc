@@ -55,6 +55,7 @@ struct Flags {
   uint64_t election_min_ms = 500;
   uint64_t election_max_ms = 0;  // 0: twice the minimum
   uint64_t stall_ms = 2000;
+  uint64_t protocol_version = kProtocolVersion;
 };
 
 // A flag that can also be a key of the config file and a variable of the environment.
@@ -120,6 +121,8 @@ void AddFlags(CLI::App* app, Flags* flags) {
   AddNumber(app, "value-bytes-max", &options.limits.value_bytes_max, kBytesMax, "Longest value");
   AddNumber(app, "block-cache-bytes", &options.storage.state_block_cache_bytes, kBytesMax,
             "Memory for blocks of the state database");
+  AddNumber(app, "protocol-version", &flags->protocol_version, kProtocolVersion,
+            "Speaks with other nodes as an older release does, to try an upgrade or go back");
   AddFlag(app, "log-level", &options.log.level, "debug, info, warning or error");
   AddFlag(app, "log-format", &options.log.format, "text or json");
 }
@@ -132,6 +135,7 @@ absl::Status TakeFlags(Flags* flags) {
   core.election_ticks_max =
       ticks(flags->election_max_ms != 0 ? flags->election_max_ms : 2 * flags->election_min_ms);
   core.stall_ticks = ticks(flags->stall_ms);
+  core.protocol_version = static_cast<uint32_t>(flags->protocol_version);
   NodeOptions& options = flags->options;
   absl::Status parsed;
   if (!flags->initial_cluster.empty()) {

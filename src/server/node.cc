@@ -156,7 +156,8 @@ class Node::Impl final : private Observer {
 void Node::Impl::MakeWireSide(PeerNotice notice) {
   const Identity& identity = storage_.directory->identity();
   hello_gate_ = std::make_unique<HelloGate>(
-      PeerIdentity{identity.cluster_id, identity.node_id, identity.node_name, identity.incarnation},
+      PeerIdentity{identity.cluster_id, identity.node_id, identity.node_name, identity.incarnation,
+                   options_.replica.core.protocol_version},
       options_.advertise.empty() ? options_.listen : options_.advertise,
       [this](const Hello& hello) {
         return storage_.directory->CheckPeer(hello.sender.node, hello.sender.incarnation);
@@ -185,7 +186,8 @@ void Node::Impl::MakeServices() {
   kv_service_ = std::make_unique<KvService>(backend_.get());
   cluster_service_ = std::make_unique<ClusterService>(
       NodeFacts{fmt::format("{:016x}", identity.cluster_id), identity.cluster_token,
-                fmt::format("{:016x}", identity.incarnation), started_us_},
+                fmt::format("{:016x}", identity.incarnation), started_us_,
+                options_.replica.core.protocol_version},
       ClusterService::Parts{.loop = &loop_,
                             .log_store = storage_.log.get(),
                             .view = &view_,

@@ -79,7 +79,7 @@ void Core::Step(const Event& event) {
     void operator()(const SnapshotFetching& e) { core->OnSnapshotFetching(e); }
     void operator()(const SnapshotFetched& e) { core->OnSnapshotFetched(e); }
     void operator()(const Installed& e) { core->OnInstalled(e); }
-    void operator()(const LinkUp& e) { core->OnLinkUp(e.peer); }
+    void operator()(const LinkUp& e) { core->OnLinkUp(e); }
     void operator()(const LinkDown& e) { core->OnLinkDown(e); }
     void operator()(const StorageFailed& e) { core->ready_.fatal = e.status; }
   };
@@ -242,9 +242,10 @@ void Core::OnApplied(const Applied& event) {
   UpdateFreshness();
 }
 
-void Core::OnLinkUp(NodeId peer) {
-  links_down_.erase(peer);
-  const auto it = progress_.find(peer);
+void Core::OnLinkUp(const LinkUp& event) {
+  links_down_.erase(event.peer);
+  versions_[event.peer] = event.version;
+  const auto it = progress_.find(event.peer);
   if (it == progress_.end()) return;
   it->second.link_up = true;
   // The clock behind its stamps may be another one now.
@@ -264,6 +265,12 @@ void Core::OnLinkDown(const LinkDown& event) {
     fast_tries_left_ = 4;
     timer_.ResetShort();
   }
+}
+
+uint32_t Core::VersionOf(NodeId peer) const {
+  if (peer == self_) return options_.protocol_version;
+  const auto it = versions_.find(peer);
+  return it == versions_.end() ? 0 : std::min(options_.protocol_version, it->second);
 }
 
 bool Core::ReachesQuorum() const {

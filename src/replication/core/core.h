@@ -103,6 +103,8 @@ class Core {
   // Voters that can be reached from here, this node included, are a quorum.
   bool ReachesQuorum() const;
   bool LinkIsUp(NodeId peer) const { return links_down_.count(peer) == 0; }
+  // In which version of the protocol this node talks to a peer, as of its last link; 0: unknown.
+  uint32_t VersionOf(NodeId peer) const;
   // R16: everything that was acknowledged before this time of our own clock is applied here.
   // 0: nothing proven. A leader asks for a linearizable read instead.
   uint64_t fresh_stamp_us() const { return fresh_stamp_us_; }
@@ -119,7 +121,7 @@ class Core {
   void OnPersisted(const Persisted& event);
   void OnLogRead(const LogReadDone& event);
   void OnApplied(const Applied& event);
-  void OnLinkUp(NodeId peer);
+  void OnLinkUp(const LinkUp& event);
   void OnLinkDown(const LinkDown& event);
   bool AcceptTerm(const Message& message);
   void Dispatch(const Message& message, uint64_t received_us);
@@ -254,6 +256,7 @@ class Core {
   uint64_t now_ticks_ = 0;
   uint64_t ticks_since_leader_ = 0;
   std::set<NodeId> links_down_;
+  std::map<NodeId, uint32_t> versions_;  // of peers that were linked to since the start
   int fast_tries_left_ = 0;  // R11: elections that need not wait for the election timeout
 
   // A snapshot on its way to this node.

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "replication/core/log_base.h"
 #include "replication/core/message.h"
+#include "replication/core/protocol_version.h"
 
 namespace skein {
 
@@ -110,6 +111,7 @@ struct Installed {
 // A stream to the peer stands, its hello was accepted.
 struct LinkUp {
   NodeId peer;
+  uint32_t version = kProtocolVersion;  // the newest that the peer speaks
 };
 
 // The stream to the peer broke. `refused`: nobody listens there any more (R11).

@@ -4,6 +4,12 @@ namespace skein {
 
 absl::Status CoreOptions::Validate() const {
   const auto ms = [this](uint64_t ticks) { return std::to_string(ticks * tick_ms) + " ms"; };
+  if (protocol_version < kOldestProtocolVersion || protocol_version > kProtocolVersion) {
+    return absl::InvalidArgumentError(
+        "protocol version " + std::to_string(protocol_version) +
+        " is not one that this program speaks: " + std::to_string(kOldestProtocolVersion) + " to " +
+        std::to_string(kProtocolVersion));
+  }
   if (tick_ms == 0 || heartbeat_ticks == 0) {
     return absl::InvalidArgumentError("the heartbeat interval must be at least one tick");
   }

@@ -5,10 +5,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "replication/core/protocol_version.h"
 
 namespace skein {
 
 struct CoreOptions {
+  // The newest version of the protocol that this node speaks.
+  uint32_t protocol_version = kProtocolVersion;
   // One tick, in milliseconds; only for messages to people, the core counts ticks.
   uint64_t tick_ms = 10;
   // A leader sends heartbeats this often.

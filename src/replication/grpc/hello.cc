@@ -15,6 +15,26 @@ absl::Status Refuse(const std::string& message, const std::string& hint) {
                    {.reason = ErrorReason::kPeerRefused, .hint = hint});
 }
 
+// `protocol version 1`, or `protocol versions 1 to 2`.
+std::string VersionsOf(const PeerIdentity& node) {
+  if (node.oldest_protocol_version == node.protocol_version) {
+    return fmt::format("protocol version {}", node.protocol_version);
+  }
+  return fmt::format("protocol versions {} to {}", node.oldest_protocol_version,
+                     node.protocol_version);
+}
+
+// The two must share a version.
+absl::Status CheckVersions(const PeerIdentity& sender, const PeerIdentity& self) {
+  const bool sender_is_old = sender.protocol_version < self.oldest_protocol_version;
+  if (!sender_is_old && sender.oldest_protocol_version <= self.protocol_version) {
+    return absl::OkStatus();
+  }
+  return Refuse(fmt::format("{} speaks {}, {} speaks {}", sender.name, VersionsOf(sender),
+                            self.name, VersionsOf(self)),
+                "upgrade " + (sender_is_old ? sender.name : self.name));
+}
+
 }  // namespace
 
 HelloGate::HelloGate(PeerIdentity self, std::string address, IncarnationCheck check)
@@ -61,12 +81,7 @@ absl::Status HelloGate::CheckMember(const Hello& hello) const {
 
 absl::Status HelloGate::Check(const Hello& hello) const {
   const PeerIdentity& sender = hello.sender;
-  if (sender.protocol_version != self_.protocol_version) {
-    return Refuse(
-        fmt::format("{} speaks peer protocol version {}, {} speaks version {}", sender.name,
-                    sender.protocol_version, self_.name, self_.protocol_version),
-        "run releases that share a version");
-  }
+  if (absl::Status status = CheckVersions(sender, self_); !status.ok()) return status;
   if (sender.cluster_id != self_.cluster_id) {
     return Refuse(fmt::format("{} belongs to cluster {:016x}, {} belongs to cluster {:016x}",
                               sender.name, sender.cluster_id, self_.name, self_.cluster_id),

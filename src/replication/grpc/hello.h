@@ -15,10 +15,9 @@
 #include "common/mutex.h"
 #include "common/types.h"
 #include "replication/core/membership.h"
+#include "replication/core/protocol_version.h"
 
 namespace skein {
-
-inline constexpr uint32_t kPeerProtocolVersion = 1;
 
 // What a node states of itself.
 struct PeerIdentity {
@@ -26,7 +25,9 @@ struct PeerIdentity {
   NodeId node;
   std::string name;
   uint64_t incarnation = 0;  // of the data directory, random
-  uint32_t protocol_version = kPeerProtocolVersion;
+  // The newest and the oldest that it speaks.
+  uint32_t protocol_version = kProtocolVersion;
+  uint32_t oldest_protocol_version = kOldestProtocolVersion;
 };
 
 struct Hello {

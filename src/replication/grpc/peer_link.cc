@@ -248,8 +248,7 @@ PeerLink::Outcome PeerLink::RunStreams(const Endpoint& endpoint) {
   const std::shared_ptr<grpc::Channel> channel = OpenStreams(endpoint);
   const bool accepted = AwaitAccepted();
   if (accepted) {
-    reported_ = Reported::kUp;
-    Post(LinkUp{peer_.id});
+    PostUp();
     Report(fmt::format("link to {} at {} is up", peer_.name, peer_.address));
     AwaitBroken();
   }
@@ -363,6 +362,16 @@ PeerLink::Failure PeerLink::AwaitDone() {
 void PeerLink::Post(Event event) {
   MutexLock lock(&mu_);
   if (!stopping_) sink_->Post(std::move(event));
+}
+
+void PeerLink::PostUp() {
+  reported_ = Reported::kUp;
+  uint32_t version = 0;
+  {
+    MutexLock lock(&mu_);
+    version = hello_.sender.protocol_version;
+  }
+  Post(LinkUp{peer_.id, version});
 }
 
 void PeerLink::PostDown(bool refused) {

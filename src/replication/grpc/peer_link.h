@@ -101,6 +101,7 @@ class PeerLink : public std::enable_shared_from_this<PeerLink> {
   Outcome RunStreams(const Endpoint& endpoint);
   std::shared_ptr<grpc::Channel> OpenStreams(const Endpoint& endpoint) ABSL_LOCKS_EXCLUDED(mu_);
   bool AwaitAccepted() ABSL_LOCKS_EXCLUDED(mu_);
+  void PostUp() ABSL_LOCKS_EXCLUDED(mu_);
   void AwaitBroken() ABSL_LOCKS_EXCLUDED(mu_);
   void CancelStreams() ABSL_LOCKS_EXCLUDED(mu_);
   Failure AwaitDone() ABSL_LOCKS_EXCLUDED(mu_);

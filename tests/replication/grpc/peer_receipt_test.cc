@@ -217,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(
                                 hello->set_node_id(NodeIdOf("n2").value());
                                 hello->set_node_name("n2");
                                 hello->set_incarnation(Identity("n2").incarnation);
-                                hello->set_protocol_version(kPeerProtocolVersion);
+                                hello->set_protocol_version(kProtocolVersion);
                                 hello->set_to_node_id(NodeIdOf("n1").value());
                                 return true;
                               },

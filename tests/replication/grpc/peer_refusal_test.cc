@@ -26,8 +26,11 @@ TEST(HelloGate, NamesBothValuesOfEachMismatch) {
   hello.sender.cluster_id = 0xc2;
   refused(hello, "n1 belongs to cluster 00000000000000c2, n2 belongs to cluster 00000000000000c1");
   hello = good;
-  hello.sender.protocol_version = 2;
-  refused(hello, "n1 speaks peer protocol version 2, n2 speaks version 1");
+  hello.sender.protocol_version = 4;
+  hello.sender.oldest_protocol_version = 3;
+  refused(hello,
+          "n1 speaks protocol versions 3 to 4, n2 speaks protocol versions 1 to 2: "
+          "upgrade n2");
   hello = good;
   hello.to = NodeId(0x77);
   refused(hello, "n1 wants to talk to node id 0000000000000077, but this is n2");
@@ -41,6 +44,29 @@ TEST(HelloGate, NamesBothValuesOfEachMismatch) {
   hello = good;
   hello.sender.incarnation = 8;
   refused(hello, "incarnation 8, known 7");
+}
+
+// R27: whoever shares a version is let in, older or newer.
+TEST(HelloGate, LetsInWhoSharesAVersion) {
+  PeerIdentity self = Identity("n2");
+  self.oldest_protocol_version = 2;
+  self.protocol_version = 3;
+  HelloGate gate(self, "127.0.0.1:2", nullptr);
+  gate.SetMemberships(MembershipsOf({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}}));
+  const auto words = [&gate](uint32_t oldest, uint32_t newest) {
+    PeerIdentity sender = Identity("n1");
+    sender.oldest_protocol_version = oldest;
+    sender.protocol_version = newest;
+    return MessageOf(gate.Check({sender, NodeIdOf("n2"), Index(), "127.0.0.1:1"}));
+  };
+  EXPECT_EQ(words(1, 2), "");
+  EXPECT_EQ(words(2, 2), "");
+  EXPECT_EQ(words(3, 9), "");
+  EXPECT_EQ(words(1, 9), "");
+  EXPECT_EQ(words(1, 1),
+            "n1 speaks protocol version 1, n2 speaks protocol versions 2 to 3: upgrade n1");
+  EXPECT_EQ(words(4, 5),
+            "n1 speaks protocol versions 4 to 5, n2 speaks protocol versions 2 to 3: upgrade n2");
 }
 
 Hello HelloOf(const std::string& name, uint64_t incarnation, uint64_t membership_index) {
@@ -136,14 +162,35 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mismatch{"Cluster", [](PeerIdentity* n1) { n1->cluster_id = 0xc2; },
                  "n1 belongs to cluster 00000000000000c2, n2 belongs to cluster 00000000000000c1"},
-        Mismatch{"Version", [](PeerIdentity* n1) { n1->protocol_version = 3; },
-                 "n1 speaks peer protocol version 3, n2 speaks version 1"},
+        Mismatch{"TooNew",
+                 [](PeerIdentity* n1) {
+                   n1->protocol_version = n1->oldest_protocol_version = kProtocolVersion + 1;
+                 },
+                 "n1 speaks protocol version 3, n2 speaks protocol versions 1 to 2: upgrade n2"},
+        Mismatch{"TooOld",
+                 [](PeerIdentity* n1) { n1->protocol_version = n1->oldest_protocol_version = 0; },
+                 "n1 speaks protocol version 0, n2 speaks protocol versions 1 to 2: upgrade n1"},
         Mismatch{
             "Node", [](PeerIdentity* n1) { n1->node = NodeIdOf("n9"); },
             "n2 goes by the membership of index 0: n1 is not a member of this cluster (any more)"},
         Mismatch{"Incarnation", [](PeerIdentity* n1) { n1->incarnation = 8; },
                  "n1 has another data directory: remove and add it"}),
     [](const testing::TestParamInfo<Mismatch>& info) { return info.param.name; });
+
+TEST(PeerVersion, IsToldWithTheLink) {
+  PeerIdentity old = Identity("n1");
+  old.protocol_version = 1;
+  TestNode a(old);
+  TestNode b(Identity("n2"));
+  ASSERT_TRUE(a.StartServer());
+  ASSERT_TRUE(b.StartServer());
+  a.SetPeers({b.address()});
+  b.SetPeers({a.address()});
+  ASSERT_TRUE(a.sink().WaitForCount<LinkUp>(1));
+  ASSERT_TRUE(b.sink().WaitForCount<LinkUp>(1));
+  EXPECT_EQ(a.sink().All<LinkUp>()[0].version, kProtocolVersion);
+  EXPECT_EQ(b.sink().All<LinkUp>()[0].version, 1u);
+}
 
 TEST(PeerRefusal, IsReportedOnceHoweverOftenItHappens) {
   PeerIdentity other = Identity("n1");
@@ -207,7 +254,7 @@ class RawStreamTest : public testing::Test {
     hello->set_node_id(NodeIdOf("n1").value());
     hello->set_node_name("n1");
     hello->set_incarnation(7);
-    hello->set_protocol_version(kPeerProtocolVersion);
+    hello->set_protocol_version(kProtocolVersion);
     hello->set_to_node_id(node_.id().value());
     ASSERT_TRUE(Write(envelope));
     v1::PeerAnswer answer;

@@ -202,10 +202,25 @@ TEST(WireCodec, HellosComeBackEqual) {
     EXPECT_EQ(back.sender.name, hello.sender.name);
     EXPECT_EQ(back.sender.incarnation, hello.sender.incarnation);
     EXPECT_EQ(back.sender.protocol_version, hello.sender.protocol_version);
+    EXPECT_EQ(back.sender.oldest_protocol_version, hello.sender.oldest_protocol_version);
     EXPECT_EQ(back.to, hello.to);
     EXPECT_EQ(back.membership_index, hello.membership_index);
     EXPECT_EQ(back.address, hello.address);
   }
+}
+
+// A build from before nodes told a range.
+TEST(WireCodec, AHelloWithoutAnOldestVersionSpeaksOneAlone) {
+  v1::PeerEnvelope proto;
+  proto.mutable_hello()->set_protocol_version(1);
+  proto.set_checksum(Checksum64(proto.SerializeAsString()));
+  const grpc::Slice slice(proto.SerializeAsString());
+  grpc::ByteBuffer wire(&slice, 1);
+  const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
+  ASSERT_TRUE(received.ok()) << received.status();
+  const PeerIdentity& sender = std::get<Hello>(*received).sender;
+  EXPECT_EQ(sender.protocol_version, 1u);
+  EXPECT_EQ(sender.oldest_protocol_version, 1u);
 }
 
 TEST(WireCodec, ReceiptsAndWishesForThemComeBackEqual) {

@@ -95,6 +95,7 @@ struct NodeStatus {
   bool voter = true;       // false: a learner
   bool connected = false;  // the leader has a link to it; false if no leader answered
   std::string version;
+  uint32_t protocol_version = 0;  // the newest that it speaks with other nodes
   uint64_t term = 0;
   bool has_quorum = false;
   uint64_t first_index = 0;
