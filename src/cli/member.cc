@@ -8,12 +8,28 @@
 namespace skein::cli {
 namespace {
 
-std::vector<std::string> Row(const ClusterMember& member) {
-  return {member.id, member.address,
-          member.voter                ? "voter"
-          : member.promote_when_level ? "learner, to be promoted"
-                                      : "learner",
-          member.incarnation.empty() ? "-" : member.incarnation};
+const char* KindOf(const ClusterMember& member) {
+  if (member.voter) return "voter";
+  if (member.never_votes) return "learner for good";
+  return member.promote_when_level ? "learner, to be promoted" : "learner";
+}
+
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
+
+// Upstreams have a column only if there are any.
+std::vector<std::vector<std::string>> Rows(const ClusterMembers& members) {
+  std::vector<std::vector<std::string>> rows = {{"NODE", "ADDRESS", "KIND", "DATA"}};
+  bool upstreams = false;
+  for (const ClusterMember& member : members.members) {
+    rows.push_back({member.id, member.address, KindOf(member), OrDash(member.incarnation)});
+    upstreams = upstreams || !member.upstream_id.empty();
+  }
+  if (!upstreams) return rows;
+  rows[0].push_back("UPSTREAM");
+  for (size_t i = 0; i < members.members.size(); ++i) {
+    rows[i + 1].push_back(OrDash(members.members[i].upstream_id));
+  }
+  return rows;
 }
 
 int RunList(const Globals& globals) {
@@ -25,18 +41,17 @@ int RunList(const Globals& globals) {
       return kExitDone;
     case Output::kPlain:
       for (const ClusterMember& member : members->members) {
-        fmt::print("{} {} {} promote_when_level={} incarnation={}\n", member.id, member.address,
-                   member.voter ? "voter" : "learner", member.promote_when_level ? "yes" : "no",
-                   member.incarnation.empty() ? "-" : member.incarnation);
+        fmt::print("{} {} {} promote_when_level={} incarnation={} never_votes={} upstream={}\n",
+                   member.id, member.address, member.voter ? "voter" : "learner",
+                   member.promote_when_level ? "yes" : "no", OrDash(member.incarnation),
+                   member.never_votes ? "yes" : "no", OrDash(member.upstream_id));
       }
       return kExitDone;
     case Output::kDefault:
     case Output::kTable:
       break;
   }
-  std::vector<std::vector<std::string>> rows = {{"NODE", "ADDRESS", "KIND", "DATA"}};
-  for (const ClusterMember& member : members->members) rows.push_back(Row(member));
-  PrintTable(rows);
+  PrintTable(Rows(*members));
   fmt::print("{}\n", VotersWords(*members));
   if (!members->committed) {
     fmt::print(stderr, "skein: a change is under way: this is not settled yet\n");
@@ -83,6 +98,29 @@ int RunPromote(const Globals& globals, const std::string& id) {
   if (!changed.ok()) return FailChange(globals, "member promote", changed.status());
   return Tell(globals, *changed, fmt::format("{} is a voter: {}", id, VotersWords(*changed)),
               "promoted " + id);
+}
+
+struct UpstreamFlags {
+  std::string id;
+  std::string upstream;  // as it was given: a node, or `none`
+};
+
+int RunUpstream(const Globals& globals, const UpstreamFlags& flags) {
+  const std::string upstream = flags.upstream == "none" ? "" : flags.upstream;
+  const std::unique_ptr<Client> client = globals.Connect();
+  const auto changed = OrAlreadySo(
+      client.get(), globals,
+      ChangeMembers(client.get(), globals,
+                    [&] { return client->SetUpstream(flags.id, upstream, globals.Timeout()); }),
+      [&](const ClusterMembers& members) {
+        return members.Find(flags.id) != nullptr && members.Find(flags.id)->upstream_id == upstream;
+      });
+  if (!changed.ok()) return FailChange(globals, "member upstream", changed.status());
+  return Tell(globals, *changed,
+              upstream.empty() ? flags.id + " has no upstream: the leader decides who feeds it"
+                               : fmt::format("{} takes from {} what need not come from the leader",
+                                             flags.id, upstream),
+              fmt::format("upstream {} {}", flags.id, flags.upstream));
 }
 
 struct RemoveFlags {
@@ -169,6 +207,20 @@ void AddMove(CLI::App* member, Globals* globals) {
   command->callback([=] { globals->run = [=] { return RunMove(*globals, *flags); }; });
 }
 
+void AddUpstream(CLI::App* member, Globals* globals) {
+  auto flags = std::make_shared<UpstreamFlags>();
+  CLI::App* command = member->add_subcommand(
+      "upstream", "Say from whom a member takes what need not come from the leader");
+  AddNodeArgument(command, "NODE", &flags->id, "the member");
+  AddNodeArgument(command, "UPSTREAM", &flags->upstream, "another member, or none");
+  command->footer(
+      "A learner takes the log from its upstream as long as that works, any member its snapshots.\n"
+      "Examples:\n"
+      "  skein member upstream n4 n2\n"
+      "  skein member upstream n4 none");
+  command->callback([=] { globals->run = [=] { return RunUpstream(*globals, *flags); }; });
+}
+
 }  // namespace
 
 void AddMember(CLI::App* app, Globals* globals) {
@@ -181,6 +233,7 @@ void AddMember(CLI::App* app, Globals* globals) {
   AddPromote(member, globals);
   AddRemove(member, globals);
   AddMove(member, globals);
+  AddUpstream(member, globals);
   AddMemberReplace(member, globals);
   AddMemberWait(member, globals);
   member->footer(

@@ -18,6 +18,8 @@ void AddMemberAdd(CLI::App* member, Globals* globals);
 void AddMemberWait(CLI::App* member, Globals* globals);
 void AddMemberReplace(CLI::App* member, Globals* globals);
 
+// What is wrong with the name of a node; empty: nothing.
+std::string CheckNode(const std::string& id);
 // Arguments that several of them take.
 void AddNodeArgument(CLI::App* command, const std::string& name, std::string* id,
                      const std::string& help);

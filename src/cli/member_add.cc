@@ -11,22 +11,32 @@ struct AddFlags {
   std::string address;
   std::string data_directory = "/var/lib/skein";
   bool promote = false;
+  bool learner = false;  // for good
+  std::string upstream;
   bool wait = false;
   double wait_seconds = 0;
 };
 
-// OK also if it is a member already, at that address: then *already is set.
+bool IsAsAsked(const ClusterMember& member, const AddFlags& flags) {
+  return member.never_votes == flags.learner && member.upstream_id == flags.upstream;
+}
+
+// OK also if it is a member already, at that address and of that kind: then *already is set.
 absl::StatusOr<ClusterMembers> Add(Client* client, const Globals& globals, const AddFlags& flags,
                                    bool* already) {
   auto added = ChangeMembers(client, globals, [&] {
     return client->AddMember(flags.id, flags.address,
-                             {.promote_when_level = flags.promote, .deadline = globals.Timeout()});
+                             {.promote_when_level = flags.promote,
+                              .never_votes = flags.learner,
+                              .upstream_id = flags.upstream,
+                              .deadline = globals.Timeout()});
   });
   if (!absl::IsAlreadyExists(added.status())) return added;
   auto members = client->Members(globals.Timeout());
   if (!members.ok()) return added;
   const ClusterMember* member = members->Find(flags.id);
-  if (member == nullptr || member->address != flags.address) return added;
+  const bool same = member != nullptr && member->address == flags.address;
+  if (!same || !IsAsAsked(*member, flags)) return added;
   *already = true;
   return members;
 }
@@ -63,6 +73,16 @@ int RunAdd(const Globals& globals, const AddFlags& flags) {
   bool already = false;
   const auto added = Add(client.get(), globals, flags, &already);
   if (!added.ok()) return FailChange(globals, "member add", added.status());
+  if (!IsAsAsked(*added->Find(flags.id), flags)) {
+    return FailChange(
+        globals, "member add",
+        MakeError(
+            absl::StatusCode::kUnimplemented,
+            "the leader's software is too old: it added " + flags.id + " as a plain learner",
+            {.hint = fmt::format("remove it by `skein member remove {}`, upgrade skeind on all "
+                                 "nodes, and try again",
+                                 flags.id)}));
+  }
   TellAdded(globals, *added, flags, already);
   if (!flags.wait) return kExitDone;
   CatchInterrupt();
@@ -92,6 +112,14 @@ void AddMemberAdd(CLI::App* member, Globals* globals) {
   AddAddressArgument(command, &flags->address, "where it will be reached");
   command->add_flag("--promote-when-caught-up", flags->promote,
                     "make it a voter as soon as it is level");
+  command
+      ->add_flag("--learner", flags->learner,
+                 "it stays a learner for good, as a replica for reads; it is never promoted")
+      ->excludes("--promote-when-caught-up");
+  command
+      ->add_option("--upstream", flags->upstream,
+                   "a member; it takes from that one what need not come from the leader")
+      ->check(CheckNode);
   auto* wait = command->add_flag("--wait", flags->wait, "wait until it is level (and promoted)");
   command->add_option("--wait-timeout", flags->wait_seconds, "seconds to wait at most; 0: for ever")
       ->capture_default_str()
@@ -105,6 +133,7 @@ void AddMemberAdd(CLI::App* member, Globals* globals) {
       "Ctrl-C ends the waiting, not the catching up; the same command waits again.\n"
       "Examples:\n"
       "  skein member add n4 10.0.0.4:7411\n"
+      "  skein member add n4 10.0.0.4:7411 --learner --upstream n2\n"
       "  skein member add n4 10.0.0.4:7411 --promote-when-caught-up --wait");
   command->callback([=] { globals->run = [=] { return RunAdd(*globals, *flags); }; });
 }

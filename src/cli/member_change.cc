@@ -9,6 +9,8 @@ namespace {
 
 constexpr double kLookSeconds = 0.1;
 
+}  // namespace
+
 std::string CheckNode(const std::string& id) {
   const auto allowed = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
@@ -16,8 +18,6 @@ std::string CheckNode(const std::string& id) {
   if (!id.empty() && std::all_of(id.begin(), id.end(), allowed)) return "";
   return "'" + id + "' is not the name of a node, as n4";
 }
-
-}  // namespace
 
 void AddNodeArgument(CLI::App* command, const std::string& name, std::string* id,
                      const std::string& help) {
@@ -72,6 +72,9 @@ nlohmann::ordered_json MembersJson(const ClusterMembers& members) {
                                   {"promote_when_level", member.promote_when_level},
                                   {"incarnation", nullptr}};
     if (!member.incarnation.empty()) one["incarnation"] = member.incarnation;
+    one["never_votes"] = member.never_votes;
+    one["upstream"] = nullptr;
+    if (!member.upstream_id.empty()) one["upstream"] = member.upstream_id;
     json["members"].push_back(std::move(one));
   }
   return json;

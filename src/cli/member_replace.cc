@@ -69,18 +69,24 @@ class Replacement {
     return absl::OkStatus();
   }
 
+  // Of the kind of the old one.
   absl::Status Add(const ClusterMembers& before, bool voter) {
+    const ClusterMember* old_member = before.Find(flags_.old_id);
     const ClusterMember* fresh = before.Find(flags_.new_id);
     if (fresh != nullptr) {
-      const bool removed = before.Find(flags_.old_id) == nullptr;
+      const bool removed = old_member == nullptr;
       progress_.Say(fmt::format("{} is a member already{}; going on from there", flags_.new_id,
                                 removed ? " and " + flags_.old_id + " none any more" : ""));
       if (fresh->incarnation.empty()) SayHowToStart(before, *fresh);
       return absl::OkStatus();
     }
     const auto added = ChangeMembers(client_.get(), globals_, [&] {
-      return client_->AddMember(flags_.new_id, flags_.address,
-                                {.promote_when_level = voter, .deadline = globals_.Timeout()});
+      return client_->AddMember(
+          flags_.new_id, flags_.address,
+          {.promote_when_level = voter,
+           .never_votes = old_member != nullptr && old_member->never_votes,
+           .upstream_id = old_member == nullptr ? "" : old_member->upstream_id,
+           .deadline = globals_.Timeout()});
     });
     if (!added.ok()) return added.status();
     progress_.Say(flags_.new_id + " is a member, as a learner");

@@ -72,6 +72,9 @@ absl::Status PromoteIfNobodyElseDoes(Client* client, const Globals& globals,
   if (!members.ok()) return absl::OkStatus();  // the next look shows whether that lasts
   const ClusterMember* member = members->Find(id);
   if (member == nullptr || member->voter || member->promote_when_level) return absl::OkStatus();
+  if (member->never_votes) {
+    return absl::FailedPreconditionError(id + " is a learner for good: it is never promoted");
+  }
   const auto promoted = client->PromoteMember(id, globals.Timeout());
   const bool later =
       absl::IsFailedPrecondition(promoted.status()) || absl::IsAlreadyExists(promoted.status()) ||

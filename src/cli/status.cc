@@ -40,6 +40,14 @@ uint32_t NewestVersion(const ClusterStatus& cluster) {
   return newest;
 }
 
+// Who sends the log to a learner that has an upstream; empty: nothing to say.
+std::string FedByWords(const NodeStatus& node) {
+  if (node.fed_by_id.empty() || !node.connected) return "";
+  const bool stand_in = node.fed_by_id != node.upstream_id;
+  return fmt::format("{} is fed by {}{}", node.id, node.fed_by_id,
+                     stand_in ? " in place of its upstream, " + node.upstream_id : "");
+}
+
 bool IsOld(const NodeStatus& node, uint32_t newest) {
   return node.reachable && node.protocol_version < newest;
 }
@@ -57,9 +65,12 @@ int RunStatus(const Globals& globals) {
         const auto row = Row(node);
         fmt::print(
             "{} {} term={} address={} reachable={} revision={} lag={} lag_bytes={} lag_ms={} "
-            "voter={}{}{}\n",
+            "voter={}{}{}{}\n",
             row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9],
             CatchUpPlain(node),
+            node.fed_by_id.empty()
+                ? ""
+                : fmt::format(" upstream={} fed_by={}", node.upstream_id, node.fed_by_id),
             IsOld(node, newest) ? fmt::format(" protocol_version={}", node.protocol_version) : "");
       }
       break;
@@ -70,6 +81,8 @@ int RunStatus(const Globals& globals) {
         if (node.catch_up.has_value() && node.connected) {
           fmt::print("{} {}\n", node.id, CatchUpWords(*node.catch_up));
         }
+        const std::string fed_by = FedByWords(node);
+        if (!fed_by.empty()) fmt::print("{}\n", fed_by);
         if (IsOld(node, newest)) {
           fmt::print("{} speaks protocol version {}, others {}: upgrade it\n", node.id,
                      node.protocol_version, newest);
@@ -132,6 +145,10 @@ nlohmann::ordered_json StatusJson(const ClusterStatus& cluster) {
     one["voter"] = node.member && node.voter;
     one["connected"] = node.connected;
     one["catch_up"] = CatchUpJson(node);
+    one["upstream"] = nullptr;
+    if (!node.upstream_id.empty()) one["upstream"] = node.upstream_id;
+    one["fed_by"] = nullptr;
+    if (!node.fed_by_id.empty()) one["fed_by"] = node.fed_by_id;
     one["protocol_version"] = nullptr;
     if (node.reachable) one["protocol_version"] = node.protocol_version;
     json["nodes"].push_back(std::move(one));

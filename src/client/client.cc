@@ -182,6 +182,12 @@ absl::StatusOr<ClusterMembers> Client::RemoveMember(const std::string& id,
   return client::RemoveMember(dispatcher_.get(), channels_.get(), id, options);
 }
 
+absl::StatusOr<ClusterMembers> Client::SetUpstream(const std::string& id,
+                                                   const std::string& upstream_id,
+                                                   std::chrono::milliseconds deadline) {
+  return client::SetUpstream(dispatcher_.get(), channels_.get(), id, upstream_id, deadline);
+}
+
 absl::StatusOr<ClusterMembers> Client::MoveMember(const std::string& id, const std::string& address,
                                                   std::chrono::milliseconds deadline) {
   return client::MoveMember(dispatcher_.get(), channels_.get(), id, address, deadline);

@@ -270,7 +270,9 @@ void FillFromMember(const v1::MemberStatus& member, bool from_leader, NodeStatus
   node->address = member.address();
   node->member = true;
   node->voter = member.voter();
+  node->upstream_id = member.upstream_id();
   if (!from_leader) return;
+  node->fed_by_id = member.fed_by_id();
   node->connected = member.connected();
   if (member.has_catch_up()) node->catch_up = DecodeCatchUp(member.catch_up());
   if (!node->reachable) return;

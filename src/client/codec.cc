@@ -249,7 +249,8 @@ ClusterMembers DecodeMembers(const v1::MembersResponse& members) {
   result.committed = members.committed();
   for (const v1::Member& member : members.members()) {
     result.members.push_back({member.id(), member.address(), member.voter(),
-                              member.promote_when_level(), member.incarnation()});
+                              member.promote_when_level(), member.incarnation(),
+                              member.never_votes(), member.upstream_id()});
   }
   return result;
 }

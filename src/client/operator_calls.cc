@@ -221,6 +221,8 @@ absl::StatusOr<ClusterMembers> AddMember(Dispatcher* dispatcher, ChannelPool* ch
   request.set_id(id);
   request.set_address(address);
   request.set_promote_when_level(options.promote_when_level);
+  request.set_never_votes(options.never_votes);
+  request.set_upstream_id(options.upstream_id);
   return Change(dispatcher, channels, options.deadline, &v1::Cluster::StubInterface::AddMember,
                 request);
 }
@@ -251,6 +253,15 @@ absl::StatusOr<ClusterMembers> MoveMember(Dispatcher* dispatcher, ChannelPool* c
   request.set_id(id);
   request.set_address(address);
   return Change(dispatcher, channels, deadline, &v1::Cluster::StubInterface::MoveMember, request);
+}
+
+absl::StatusOr<ClusterMembers> SetUpstream(Dispatcher* dispatcher, ChannelPool* channels,
+                                           const std::string& id, const std::string& upstream_id,
+                                           std::chrono::milliseconds deadline) {
+  v1::SetUpstreamRequest request;
+  request.set_id(id);
+  request.set_upstream_id(upstream_id);
+  return Change(dispatcher, channels, deadline, &v1::Cluster::StubInterface::SetUpstream, request);
 }
 
 absl::StatusOr<LeadershipTransfer> TransferLeadership(Dispatcher* dispatcher, ChannelPool* channels,

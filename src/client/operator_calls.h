@@ -26,6 +26,9 @@ absl::StatusOr<ClusterMembers> RemoveMember(Dispatcher* dispatcher, ChannelPool*
 absl::StatusOr<ClusterMembers> MoveMember(Dispatcher* dispatcher, ChannelPool* channels,
                                           const std::string& id, const std::string& address,
                                           std::chrono::milliseconds deadline);
+absl::StatusOr<ClusterMembers> SetUpstream(Dispatcher* dispatcher, ChannelPool* channels,
+                                           const std::string& id, const std::string& upstream_id,
+                                           std::chrono::milliseconds deadline);
 absl::StatusOr<LeadershipTransfer> TransferLeadership(Dispatcher* dispatcher, ChannelPool* channels,
                                                       const std::string& target,
                                                       std::chrono::milliseconds deadline);

@@ -24,6 +24,14 @@ absl::Status Valid(const std::string& id, const std::string& address) {
   return status.ok() ? status : InvalidField(MessageOf(status));
 }
 
+// The id of the upstream that is named; 0: none is.
+absl::StatusOr<NodeId> UpstreamOf(const std::string& name, const Membership& membership) {
+  if (name.empty()) return NodeId();
+  const Member* member = membership.Find(NodeIdOf(name));
+  if (member == nullptr) return OperatorCalls::NoSuchMember(membership, name);
+  return member->id;
+}
+
 // What `make` does to the member of this name.
 template <typename Make>
 OperatorCalls::MakeChange ToMember(const std::string& name, Make make) {
@@ -53,6 +61,10 @@ void ClusterService::FillMembers(const MembershipsInForce& memberships,
     out->set_address(member.address);
     out->set_voter(member.voter);
     out->set_promote_when_level(member.promote_when_level);
+    out->set_never_votes(member.never_votes);
+    if (member.upstream != NodeId()) {
+      out->set_upstream_id(newest.membership.NameOf(member.upstream));
+    }
     if (member.incarnation != 0) out->set_incarnation(fmt::format("{:016x}", member.incarnation));
   }
 }
@@ -91,10 +103,35 @@ grpc::ServerUnaryReactor* ClusterService::AddMember(grpc::CallbackServerContext*
   const AddLearner add{.id = NodeIdOf(request->id()),
                        .name = request->id(),
                        .address = request->address(),
-                       .promote_when_level = request->promote_when_level()};
+                       .promote_when_level = request->promote_when_level(),
+                       .never_votes = request->never_votes()};
   return Change(
       context, Valid(request->id(), request->address()),
-      [add](const Membership&) -> absl::StatusOr<MembershipChange> { return add; }, response);
+      [add, name = request->upstream_id()](
+          const Membership& membership) -> absl::StatusOr<MembershipChange> {
+        const absl::StatusOr<NodeId> upstream = UpstreamOf(name, membership);
+        if (!upstream.ok()) return upstream.status();
+        AddLearner with_upstream = add;
+        with_upstream.upstream = *upstream;
+        return with_upstream;
+      },
+      response);
+}
+
+grpc::ServerUnaryReactor* ClusterService::SetUpstream(grpc::CallbackServerContext* context,
+                                                      const v1::SetUpstreamRequest* request,
+                                                      v1::ChangeResponse* response) {
+  return Change(
+      context, Valid(request->id()),
+      [id = request->id(), name = request->upstream_id()](
+          const Membership& membership) -> absl::StatusOr<MembershipChange> {
+        const Member* member = membership.Find(NodeIdOf(id));
+        if (member == nullptr) return OperatorCalls::NoSuchMember(membership, id);
+        const absl::StatusOr<NodeId> upstream = UpstreamOf(name, membership);
+        if (!upstream.ok()) return upstream.status();
+        return skein::SetUpstream{member->id, *upstream};
+      },
+      response);
 }
 
 grpc::ServerUnaryReactor* ClusterService::PromoteMember(grpc::CallbackServerContext* context,

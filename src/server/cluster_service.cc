@@ -91,6 +91,9 @@ void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* res
     out->set_address(member.address);
     out->set_voter(member.voter);
     out->set_connected(member.id == core.self() || core.LinkIsUp(member.id));
+    if (member.upstream != NodeId()) {
+      out->set_upstream_id(members.membership.NameOf(member.upstream));
+    }
     if (core.role() != Role::kLeader) continue;
     const bool self = member.id == core.self();
     const auto it = core.progress().find(member.id);
@@ -102,6 +105,10 @@ void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* res
     out->mutable_lag()->set_revisions(lag.revisions);
     out->mutable_lag()->set_bytes(lag.bytes);
     out->mutable_lag()->set_milliseconds(lag.milliseconds);
+    if (!self && !member.voter && member.upstream != NodeId()) {
+      const NodeId feeder = it->second.fed_by;
+      out->set_fed_by_id(members.membership.NameOf(feeder == NodeId() ? core.self() : feeder));
+    }
     const std::optional<CatchUp> catch_up = parts_.catch_up->Of(replica, member.id);
     if (catch_up) Fill(*catch_up, members.membership, out->mutable_catch_up());
   }

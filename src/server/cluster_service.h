@@ -61,6 +61,9 @@ class ClusterService final : public v1::Cluster::CallbackService {
   grpc::ServerUnaryReactor* MoveMember(grpc::CallbackServerContext* context,
                                        const v1::MoveMemberRequest* request,
                                        v1::ChangeResponse* response) override;
+  grpc::ServerUnaryReactor* SetUpstream(grpc::CallbackServerContext* context,
+                                        const v1::SetUpstreamRequest* request,
+                                        v1::ChangeResponse* response) override;
   grpc::ServerUnaryReactor* TransferLeadership(grpc::CallbackServerContext* context,
                                                const v1::TransferRequest* request,
                                                v1::TransferResponse* response) override;

@@ -47,6 +47,8 @@ ClusterTold ToldBy(const v1::MembersResponse& response) {
     Member member{.id = NodeIdOf(from.id()), .name = from.id(), .address = from.address()};
     member.voter = from.voter();
     member.promote_when_level = from.promote_when_level();
+    member.never_votes = from.never_votes();
+    if (!from.upstream_id().empty()) member.upstream = NodeIdOf(from.upstream_id());
     const std::string& hex = from.incarnation();
     std::from_chars(hex.data(), hex.data() + hex.size(), member.incarnation, 16);
     told.membership.members.push_back(std::move(member));

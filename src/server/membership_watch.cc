@@ -24,11 +24,18 @@ std::string NamesOf(const Membership& membership) {
 }
 
 // What became of a member that there was before.
-void DescribeMember(const Member& before, const Member& after, std::vector<std::string>* texts) {
+void DescribeMember(const Member& before, const Member& after, const Membership& membership,
+                    std::vector<std::string>* texts) {
   if (after.voter && !before.voter) texts->push_back(after.name + " is a voter now");
   if (!after.voter && before.voter) texts->push_back(after.name + " is a learner now");
   if (after.address != before.address) {
     texts->push_back(fmt::format("{} is at {} now", after.name, after.address));
+  }
+  if (after.upstream != before.upstream) {
+    texts->push_back(after.upstream == NodeId()
+                         ? after.name + " has no upstream any more"
+                         : fmt::format("{} has the upstream {} now", after.name,
+                                       membership.NameOf(after.upstream)));
   }
   if (after.incarnation == before.incarnation) return;
   texts->push_back(after.name + (after.incarnation == 0 ? " was removed and added again"
@@ -42,7 +49,7 @@ std::string DescribeDifference(const Membership& before, const Membership& after
   for (const Member& member : after.members) {
     const Member* old = before.Find(member.id);
     if (old != nullptr) {
-      DescribeMember(*old, member, &texts);
+      DescribeMember(*old, member, after, &texts);
     } else {
       texts.push_back(fmt::format("{} is added as a {} at {}", member.name,
                                   member.voter ? "voter" : "learner", member.address));

@@ -64,10 +64,89 @@ TEST(MembershipChange, PromotesMovesAndRecords) {
   EXPECT_FALSE(ChangeMembership(*next, RecordIncarnation{NodeId(30), 78}).ok());
 }
 
+TEST(MembershipChange, AMemberThatNeverVotesIsNotPromoted) {
+  AddLearner add{NodeId(40), "n4", "n4:1"};
+  add.never_votes = true;
+  add.promote_when_level = true;
+  EXPECT_TRUE(absl::IsFailedPrecondition(ChangeMembership(Three(), add).status()));
+  add.promote_when_level = false;
+  const auto next = ChangeMembership(Three(), add);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_TRUE(next->Find(NodeId(40))->never_votes);
+  const absl::Status promoted = ChangeMembership(*next, PromoteMember{NodeId(40)}).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(promoted));
+  EXPECT_NE(promoted.message().find("a learner for good"), std::string::npos);
+}
+
+TEST(MembershipChange, UpstreamsAreSetTakenBackAndGoWithTheirMember) {
+  AddLearner add{NodeId(40), "n4", "n4:1"};
+  add.upstream = NodeId(20);
+  auto next = ChangeMembership(Three(), add);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->Find(NodeId(40))->upstream, NodeId(20));
+  next = ChangeMembership(*next, SetUpstream{NodeId(30), NodeId(20)});
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(ChangeMembership(*next, SetUpstream{NodeId(30), NodeId(20)}).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  next = ChangeMembership(*next, SetUpstream{NodeId(30), NodeId()});
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->Find(NodeId(30))->upstream, NodeId());
+  next = ChangeMembership(*next, RemoveMember{NodeId(20)});
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->Find(NodeId(40))->upstream, NodeId());
+}
+
+TEST(MembershipChange, UpstreamsAreMembersAndGoInNoCircle) {
+  const auto code = [](const Membership& now, const MembershipChange& change) {
+    return ChangeMembership(now, change).status().code();
+  };
+  using absl::StatusCode;
+  EXPECT_EQ(code(Three(), SetUpstream{NodeId(30), NodeId(40)}), StatusCode::kNotFound);
+  EXPECT_EQ(code(Three(), SetUpstream{NodeId(40), NodeId(10)}), StatusCode::kNotFound);
+  EXPECT_EQ(code(Three(), SetUpstream{NodeId(30), NodeId(30)}), StatusCode::kFailedPrecondition);
+  AddLearner add{NodeId(40), "n4", "n4:1"};
+  add.upstream = NodeId(40);
+  EXPECT_EQ(code(Three(), add), StatusCode::kNotFound);
+  auto chain = ChangeMembership(Three(), SetUpstream{NodeId(30), NodeId(20)});
+  ASSERT_TRUE(chain.ok());
+  chain = ChangeMembership(*chain, SetUpstream{NodeId(20), NodeId(10)});
+  ASSERT_TRUE(chain.ok()) << chain.status();
+  EXPECT_EQ(code(*chain, SetUpstream{NodeId(10), NodeId(30)}), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(code(*chain, SetUpstream{NodeId(10), NodeId(20)}), StatusCode::kFailedPrecondition);
+}
+
+// R27: a membership without what version 2 has brought is written as version 1 did.
+TEST(MembershipChange, OnlyUpstreamsAndMembersThatNeverVoteNeedVersion2) {
+  Membership membership = Three();
+  const std::string first = EncodeMembership(membership);
+  EXPECT_EQ(membership.RequiredVersion(), 1u);
+  membership.members[2].upstream = NodeId(10);
+  EXPECT_EQ(membership.RequiredVersion(), 2u);
+  EXPECT_EQ(EncodeMembership(membership).size(), first.size() + 8);
+  membership.members[2].upstream = NodeId();
+  membership.members[2].never_votes = true;
+  EXPECT_EQ(membership.RequiredVersion(), 2u);
+  EXPECT_EQ(EncodeMembership(membership).size(), first.size());
+}
+
+TEST(MembershipChange, WhoSpeaksTooOldAVersionIsRefused) {
+  Membership membership = Three();
+  const MembershipsInForce before{{Index(5), membership}, {Index(5), membership}};
+  EXPECT_EQ(RefuseSender(before, {NodeId(20), "n2", 7, Index(5), 1}), "");
+  membership.members[2].upstream = NodeId(10);
+  const MembershipsInForce after{{Index(5), membership}, {Index(5), membership}};
+  EXPECT_EQ(RefuseSender(after, {NodeId(20), "n2", 7, Index(5), 2}), "");
+  const std::string refusal = RefuseSender(after, {NodeId(20), "n2", 7, Index(9), 1});
+  EXPECT_NE(refusal.find("upgrade n2"), std::string::npos) << refusal;
+}
+
 TEST(MembershipChange, SurvivesItsEncoding) {
   Membership membership = Three();
   membership.members[0].incarnation = ~0ull;
   membership.members[2].promote_when_level = true;
+  membership.members[1].never_votes = true;
+  membership.members[1].upstream = NodeId(10);
+  membership.members[0].upstream = NodeId(30);
   Membership decoded;
   ASSERT_TRUE(DecodeMembership(EncodeMembership(membership), &decoded));
   EXPECT_EQ(decoded, membership);

@@ -95,6 +95,8 @@ bool Player::Act(const Words& words) {
     c.set_trace_messages(words[1] == "on");
   } else if (verb == "status") {
     status_ += c.TakeTrace() + c.Status();
+  } else if (verb == "sent") {
+    status_ += c.TakeTrace() + c.TakeSent();
   } else if (verb == "stabilise") {
     c.Stabilise();
   } else if (verb == "run" && count == 2) {
@@ -179,6 +181,8 @@ bool Player::Fault(const Words& words) {
     c.Crash(words[1]);
   } else if (verb == "restart" && count == 2) {
     c.Restart(words[1]);
+  } else if (verb == "speak" && count == 3) {
+    c.Speak(words[1], static_cast<uint32_t>(std::stoul(words[2])));
   } else if (verb == "lose-log" && count == 3) {
     c.LoseLog(words[1], Index(std::stoull(words[2])));
   } else {

@@ -50,6 +50,21 @@ void Checker::CheckClaim(size_t node, Index match, const char* what) {
                       NodeName(node), what, match.value(), last.value()));
 }
 
+void Checker::CheckRelay(size_t node, const Message& message, const AppendMessage& append) {
+  if (!feeds_.contains({message.term, message.from, message.to})) {
+    return Violate(fmt::format("{} feeds {} in term {}, in which nobody has asked it to",
+                               NodeName(node), NodeName(message.to.value() - 1),
+                               message.term.value()));
+  }
+  context_.coverage->Count(Mark::kEntryRelayed, append.entries.size());
+  for (const EntryPtr& entry : append.entries) {
+    const size_t index = entry->index().value();
+    if (index <= committed_.size() && committed_[index - 1].chain == entry->chain()) continue;
+    return Violate(
+        fmt::format("{} relays index {}, which is not committed", NodeName(node), index));
+  }
+}
+
 void Checker::OnSend(size_t node, const Message& message) {
   const HardState& on_disk = disks_[node]->hard_state;
   const auto* vote = std::get_if<VoteMessage>(&message.body);
@@ -70,6 +85,12 @@ void Checker::OnSend(size_t node, const Message& message) {
     context_.coverage->Count(Mark::kAppendRejected);
   } else if (append_ack != nullptr) {
     CheckClaim(node, append_ack->match, "an acknowledgement");
+  }
+  const auto* append = std::get_if<AppendMessage>(&message.body);
+  if (append != nullptr && append->relayed) CheckRelay(node, message, *append);
+  if (const auto* heartbeat = std::get_if<HeartbeatMessage>(&message.body)) {
+    for (const Feed& feed : heartbeat->feeds)
+      feeds_.emplace(message.term, message.to, feed.learner);
   }
   const auto* heartbeat_ack = std::get_if<HeartbeatAck>(&message.body);
   if (heartbeat_ack != nullptr) CheckClaim(node, heartbeat_ack->match, "a heartbeat's answer");

@@ -8,6 +8,7 @@
 //  4. applied <= commit <= last, applied <= durable (R5).
 //  5. What a message states of its sender's disk is there (R1, R2).
 //  6. Equal applied index, equal state.
+//     Entries are relayed by who was asked to in that term, committed ones only (R35).
 //  7. Every queue keeps its limit; a leader has one change of the membership under way.
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //  never.
@@ -16,7 +17,9 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "replication/replica.h"
@@ -84,6 +87,7 @@ class Checker {
   void CheckChanges(size_t node, const Core& core);
   void CheckLimits(size_t node, const Core& core);
   void CheckClaim(size_t node, Index match, const char* what);
+  void CheckRelay(size_t node, const Message& message, const AppendMessage& append);
 
   SimContext context_{};
   MembershipAt membership_;
@@ -91,6 +95,7 @@ class Checker {
   std::string violation_;
 
   std::map<Term, NodeId> leaders_;
+  std::set<std::tuple<Term, NodeId, NodeId>> feeds_;  // who was asked to feed whom
   std::map<std::pair<Term, Index>, uint64_t> chains_;
   std::vector<CommittedEntry> committed_;  // by index from 1
   std::vector<Index> commit_checked_;      // by node

@@ -24,7 +24,8 @@ std::string Show(const Position& at) {
 
 struct BodyText {
   std::string operator()(const AppendMessage& m) const {
-    std::string text = fmt::format("append after {} commit {}", Show(m.previous), m.commit.value());
+    std::string text = fmt::format("{} after {} commit {}", m.relayed ? "relayed append" : "append",
+                                   Show(m.previous), m.commit.value());
     if (!m.entries.empty()) {
       text += fmt::format(" entries {} to {}", Show(m.entries.front()->position()),
                           Show(m.entries.back()->position()));
@@ -257,6 +258,7 @@ void SimNetwork::HealAll() {
       link.cuts = 0;
       link.clogged_until_us = 0;
       link.garbles = false;
+      Release(from, to, link.stream);
       if (link.stream->swallows) Break(from, to);
     }
   }

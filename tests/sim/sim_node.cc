@@ -31,6 +31,9 @@ SimNode::SimNode(const SimContext& context, size_t node, const Membership& membe
   const double share = static_cast<double>(random_.Below(2001)) / 1000.0 - 1.0;
   clock_.rate = 1.0 + context.options->drift * share;
   clock_.offset_us = kBootedUs + random_.Below(1'000'000'000);
+  if (random_.Fork("version").Chance(context.options->old_version)) {
+    version_ = kOldestProtocolVersion;
+  }
 }
 
 void SimNode::Connect(SimNetwork* network, SimRpc* rpc, Hooks hooks) {
@@ -55,21 +58,33 @@ void SimNode::CompleteInstall() {
   ResetLog(context_, node_, &disk_, LogBase(*origin));
 }
 
+// With a new release, now and then; always if it joins a cluster that needs one.
+void SimNode::MaybeUpgrade() {
+  if (version_ == kProtocolVersion) return;
+  const bool needed = disk_.membership().membership.RequiredVersion() > version_;
+  const bool upgraded =
+      starts_ > 1 && random_.Fork("upgrade " + std::to_string(starts_)).Chance(0.4);
+  if (needed || upgraded) version_ = kProtocolVersion;
+  context_.coverage->Count(version_ == kProtocolVersion ? Mark::kUpgrade : Mark::kOldVersion);
+}
+
 void SimNode::Start() {
   CompleteInstall();
   process_ = std::make_unique<Process>();
   ++starts_;
+  MaybeUpgrade();
   context_.checker->OnRestart(node_);
   const Random random = random_.Fork("process " + std::to_string(starts_));
   Process& process = *process_;
   process.log_store =
       std::make_unique<SimLogStore>(context_, node_, &disk_, &faults_, random.Fork("log"));
   process.state = std::make_unique<SimStateMachine>(context_, node_, &disk_, random.Fork("state"));
+  ReplicaOptions options = context_.options->replica;
+  options.core.protocol_version = version_;
   process.replica = std::make_unique<Replica>(
-      context_.options->replica, NodeId(node_ + 1), *process.log_store->Recover(),
-      process.log_store.get(), process.state.get(), static_cast<Transport*>(this),
-      static_cast<SnapshotFetcher*>(this), static_cast<Observer*>(this), &clock_,
-      random.Fork("replica"));
+      options, NodeId(node_ + 1), *process.log_store->Recover(), process.log_store.get(),
+      process.state.get(), static_cast<Transport*>(this), static_cast<SnapshotFetcher*>(this),
+      static_cast<Observer*>(this), &clock_, random.Fork("replica"));
   process.server = std::make_unique<SimServer>(context_, node_, process.replica.get(),
                                                process.state.get(), &clock_, rpc_);
   process.log_store->Start(this);
@@ -166,7 +181,7 @@ bool SimNode::Admits(const SimNode& sender) {
   const NodeId id(sender.node_ + 1);
   const MembershipsInForce& mine = process_->memberships;
   const SenderClaim claim{id, NodeName(sender.node_), sender.disk_.incarnation,
-                          sender.process_->memberships.newest.index};
+                          sender.process_->memberships.newest.index, sender.version_};
   if (!RefuseSender(mine, claim).empty()) return false;
   const Member* member = mine.newest.membership.Find(id);
   const bool newer = claim.membership_index > mine.newest.index;
@@ -337,9 +352,21 @@ void SimNode::Send(Message message) {
     context_.coverage->Count(Mark::kSenderRefused);
     return;
   }
+  CheckUnderstood(receiver, message);
   context_.checker->OnSend(node_, message);
   network_->Send(node_, message);
   if (std::holds_alternative<HeartbeatMessage>(message.body)) hooks_.on_heartbeat();
+}
+
+// R27: nobody is sent what came with a later version than its own.
+void SimNode::CheckUnderstood(const SimNode& receiver, const Message& message) const {
+  if (receiver.version_ >= kUpstreamsVersion) return;
+  const auto* append = std::get_if<AppendMessage>(&message.body);
+  const auto* heartbeat = std::get_if<HeartbeatMessage>(&message.body);
+  const bool newer =
+      (append != nullptr && append->relayed) || (heartbeat != nullptr && !heartbeat->feeds.empty());
+  if (!newer) return;
+  context_.checker->Violate(NodeName(receiver.node_) + " is sent what it does not understand");
 }
 
 void SimNode::OnRoleChange(const RoleChange& change) {
@@ -363,12 +390,23 @@ void SimNode::OnRoleChange(const RoleChange& change) {
 
 void SimNode::OnAppended(const std::vector<EntryPtr>& entries) {
   context_.checker->OnAppended(node_, entries);
+  for (const EntryPtr& entry : entries) {
+    Membership membership;
+    const bool newer = entry->type() == EntryType::kMembership &&
+                       DecodeMembership(entry->payload(), &membership) &&
+                       membership.RequiredVersion() > version_;
+    if (newer) context_.checker->Violate(NodeName(node_) + " would not understand an entry");
+  }
 }
 
 void SimNode::OnNotice(const std::string& notice) {
   if (context_.trace->on()) context_.trace->Say(NodeName(node_) + " notes: " + notice);
   if (notice.find("is complete again") != std::string::npos) {
     context_.coverage->Count(Mark::kDamageRepaired);
+  } else if (notice.find("does not get on with") != std::string::npos) {
+    context_.coverage->Count(Mark::kFeederPassedOver);
+  } else if (notice.find(" is fed by ") != std::string::npos) {
+    context_.coverage->Count(Mark::kFeederChosen);
   }
 }
 

@@ -34,6 +34,7 @@ class SimNode final : public EventSink,
   size_t number() const { return node_; }
   bool alive() const { return process_ != nullptr; }
   bool paused() const { return paused_; }
+  uint32_t protocol_version() const { return version_; }
   // Null: down.
   const Replica* replica() const { return process_ ? process_->replica.get() : nullptr; }
   const DiskImage& disk() const { return disk_; }
@@ -115,6 +116,8 @@ class SimNode final : public EventSink,
   void ScheduleFlush();
   void End();
   void OnFatal();
+  void MaybeUpgrade();
+  void CheckUnderstood(const SimNode& receiver, const Message& message) const;
 
   const SimContext context_;
   const size_t node_;
@@ -127,6 +130,7 @@ class SimNode final : public EventSink,
   Hooks hooks_;
   std::unique_ptr<Process> process_;
   uint64_t starts_ = 0;
+  uint32_t version_ = kProtocolVersion;  // that it speaks
   bool paused_ = false;
   Role role_ = Role::kFollower;
 };

@@ -80,11 +80,14 @@ void SimOperator::Change() {
   SimNode* leader = SomeLeader();
   if (leader == nullptr) return;
   if (WipedMember()) return Remove(leader);
-  switch (random_.Below(4)) {
+  switch (random_.Below(6)) {
     case 0:
       return Promote(leader);
     case 1:
       return Remove(leader);
+    case 2:
+    case 3:
+      return SetUpstream(leader);
     default:
       return Add(leader);
   }
@@ -100,8 +103,9 @@ void SimOperator::Add(SimNode* leader) {
   kept_down_[node] = true;
   (*nodes_)[node]->Crash(/*power=*/false);
   if (!leader->alive()) return;  // it was the one, about to leave
-  const bool voter = random_.Chance(0.7);
-  leader->Change(AddLearner{IdOf(node), NodeName(node), NodeName(node), voter},
+  const bool voter = random_.Chance(0.6);
+  const bool never_votes = !voter && random_.Chance(0.5);
+  leader->Change(AddLearner{IdOf(node), NodeName(node), NodeName(node), voter, never_votes},
                  [this, node](const absl::Status& status) {
                    if (!status.ok()) context_.coverage->Count(Mark::kChangeRefused);
                    if (status.ok()) context_.coverage->Count(Mark::kMemberAdded);
@@ -127,6 +131,20 @@ void SimOperator::Promote(SimNode* leader) {
       context_.coverage->Count(status.ok() ? Mark::kMemberPromoted : Mark::kChangeRefused);
     });
   }
+}
+
+// Of a learner more often than not.
+void SimOperator::SetUpstream(SimNode* leader) {
+  const std::vector<Member>& members = leader->replica()->core().membership().members;
+  NodeId id = members[random_.Below(members.size())].id;
+  for (const Member& member : members) {
+    if (!member.voter && random_.Chance(0.6)) id = member.id;
+  }
+  const NodeId upstream =
+      random_.Chance(0.1) ? NodeId() : members[random_.Below(members.size())].id;
+  leader->Change(skein::SetUpstream{id, upstream}, [this](const absl::Status& status) {
+    context_.coverage->Count(status.ok() ? Mark::kUpstreamSet : Mark::kChangeRefused);
+  });
 }
 
 void SimOperator::Remove(SimNode* leader) {

@@ -38,6 +38,7 @@ class SimOperator {
   void Add(SimNode* leader);
   void Promote(SimNode* leader);
   void Remove(SimNode* leader);
+  void SetUpstream(SimNode* leader);
   void AfterRemoval(size_t node);
   void Join(size_t node);
   // One of those that take themselves for the leader; null: nobody does.

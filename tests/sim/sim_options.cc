@@ -60,6 +60,7 @@ constexpr NamedChance kChances[] = {
     {"half-drain", &SimOptions::half_drain, 0.5},
     {"fetch-fails", &SimOptions::fetch_fails, 0.5},
     {"ticks-first", &SimOptions::ticks_first, 1.0},
+    {"old-version", &SimOptions::old_version, 0.6},
 };
 
 template <typename T>
@@ -128,7 +129,8 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   SimOptions options;
   options.seed = seed;
   options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 3, 5, 5});
-  options.learners = random.Chance(0.2) ? 1 : 0;
+  options.learners = OneOf<size_t>(&random, {0, 0, 0, 1, 1, 2});
+  options.upstreams = random.Fork("upstreams").Chance(0.5);
   options.spares = OneOf<size_t>(&random, {0, 1, 2});
   DrawLimits(&random, &options);
   DrawLoad(&random, &options);
@@ -151,7 +153,10 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
 
 std::string Describe(const SimOptions& options) {
   std::string text = fmt::format("{} voters", options.voters);
-  if (options.learners > 0) text += fmt::format(", {} learner", options.learners);
+  if (options.learners > 0) {
+    text += fmt::format(", {} learners{}", options.learners,
+                        options.upstreams ? " with upstreams" : "");
+  }
   text +=
       fmt::format(", election {} to {} ticks, {} clients of {} calls, {} keys",
                   options.replica.core.election_ticks_min, options.replica.core.election_ticks_max,

@@ -43,7 +43,8 @@ struct SimOptions {
 
   size_t voters = 3;
   size_t learners = 0;
-  size_t spares = 0;  // nodes that are no members yet
+  bool upstreams = false;  // the learners have some from the beginning
+  size_t spares = 0;       // nodes that are no members yet
   ReplicaOptions replica;
 
   // Messages between nodes: how long they take, in microseconds, and what may become of one.
@@ -68,6 +69,7 @@ struct SimOptions {
   double coup = 0;    // a new leader is struck at once
   double freeze = 0;  // a host freezes as it sends a heartbeat
 
+  double old_version = 0;  // a node starts its life with an older version of the protocol
   double drift = 0;        // clocks run faster or slower by at most this share
   double half_drain = 0;   // the event loop handles only some of its mail
   double ticks_first = 0;  // a paused process gets its missed ticks before its mail, all of them

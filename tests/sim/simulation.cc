@@ -14,6 +14,12 @@ Membership MembershipOf(const SimOptions& options) {
     membership.members.push_back(
         {NodeId(node + 1), NodeName(node), NodeName(node), node < options.voters});
   }
+  // Any node that comes before, so that there are chains.
+  Random random = Random(options.seed).Fork("upstreams");
+  for (size_t node = options.voters; options.upstreams && node < membership.members.size();
+       ++node) {
+    membership.members[node].upstream = NodeId(1 + random.Below(node));
+  }
   return membership;
 }
 
@@ -61,6 +67,13 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
 
 void Simulation::OnMessage(size_t node, Message message) {
   nodes_[node]->OnReceived(std::move(message));
+}
+
+void Simulation::OnLink(size_t node, Event event) {
+  if (auto* up = std::get_if<LinkUp>(&event)) {
+    up->version = nodes_[up->peer.value() - 1]->protocol_version();
+  }
+  nodes_[node]->Post(std::move(event));
 }
 
 RunResult Simulation::Run() {

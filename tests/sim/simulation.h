@@ -40,7 +40,7 @@ class Simulation final : private NetworkEnds, private RpcEnds {
   // NetworkEnds, RpcEnds
   bool IsAlive(size_t node) const override { return nodes_[node]->alive(); }
   void OnMessage(size_t node, Message message) override;
-  void OnLink(size_t node, Event event) override { nodes_[node]->Post(std::move(event)); }
+  void OnLink(size_t node, Event event) override;
   void OnRequest(size_t node, Request request) override {
     nodes_[node]->OnRequest(std::move(request));
   }

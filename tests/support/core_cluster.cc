@@ -33,6 +33,16 @@ CoreCluster::CoreCluster(const CoreOptions& options, size_t voters, size_t learn
     nodes_[i].disk.state.membership = membership;
     Start(&nodes_[i]);
   }
+  for (Node& node : nodes_) Link(&node);
+}
+
+// Both ways with whoever is up.
+void CoreCluster::Link(Node* node) {
+  for (Node& other : nodes_) {
+    if (other.id == node->id) continue;
+    if (other.core != nullptr) Step(node, skein::LinkUp{other.id, other.version});
+    if (node->core != nullptr) Step(&other, skein::LinkUp{node->id, node->version});
+  }
 }
 
 CoreCluster::Node& CoreCluster::Find(const std::string& name) {
@@ -72,7 +82,9 @@ void CoreCluster::Start(Node* node) {
   node->fetching.reset();
   node->installing.reset();
   node->persisted = 0;
-  node->core = std::make_unique<Core>(options_, node->id, std::move(recovery), disk.state.point,
+  CoreOptions options = options_;
+  options.protocol_version = node->version;
+  node->core = std::make_unique<Core>(options, node->id, std::move(recovery), disk.state.point,
                                       Random(node->id.value()));
   node->reported_commit = node->core->commit();
 }
@@ -224,6 +236,7 @@ bool CoreCluster::ApplySome(Node* node) {
 void CoreCluster::Network(Message message) {
   if (trace_messages_) Say(Describe(message));
   CheckDurable(message);
+  CheckRelay(message);
   network_.push_back(std::move(message));
 }
 
@@ -246,6 +259,31 @@ void CoreCluster::CheckDurable(const Message& message) {
                                                  : sender.disk.entries.back()->index();
   if (ack->match > std::max(last, sender.disk.state.point.at.index))
     Violate(sender.name + " acknowledged what is not on its disk");
+}
+
+// R35, R27: what is relayed is committed, and goes to nobody who would not understand it.
+void CoreCluster::CheckRelay(const Message& message) {
+  const auto* append = std::get_if<AppendMessage>(&message.body);
+  const auto* heartbeat = std::get_if<HeartbeatMessage>(&message.body);
+  if (append != nullptr) sent_[{message.from, message.to}] += append->entries.size();
+  const bool relayed = append != nullptr && append->relayed;
+  const bool feeds = heartbeat != nullptr && !heartbeat->feeds.empty();
+  const Node& receiver = nodes_[message.to.value() - 1];
+  if ((relayed || feeds) && receiver.version < kUpstreamsVersion) {
+    Violate(receiver.name + " is sent what it does not understand");
+  }
+  if (!relayed) return;
+  for (const EntryPtr& entry : append->entries) {
+    const auto committed = committed_.find(entry->index());
+    // What left memory as soon as it was committed is not known here; another node knows it is.
+    const bool good = committed != committed_.end()
+                          ? committed->second == std::pair(entry->term(), entry->chain())
+                          : std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+                              return node.id != message.from && node.core != nullptr &&
+                                     node.core->commit() >= entry->index();
+                            });
+    if (!good) Violate(NameOf(message.from) + " relays what is not committed");
+  }
 }
 
 void CoreCluster::Violate(const std::string& what) {
@@ -356,7 +394,7 @@ void CoreCluster::LinkDown(const std::string& at, const std::string& peer, bool 
 }
 
 void CoreCluster::LinkUp(const std::string& at, const std::string& peer) {
-  Step(&Find(at), skein::LinkUp{Find(peer).id});
+  Step(&Find(at), skein::LinkUp{Find(peer).id, Find(peer).version});
 }
 
 void CoreCluster::Cut(const std::string& a, const std::string& b) {
@@ -400,10 +438,13 @@ void CoreCluster::Restart(const std::string& name) {
   Node& node = Find(name);
   Start(&node);
   Perform(&node);
-  for (Node& other : nodes_) {
-    if (other.id == node.id || other.core == nullptr) continue;
-    Step(&other, skein::LinkUp{node.id});
-  }
+  Link(&node);
+}
+
+void CoreCluster::Speak(const std::string& name, uint32_t version) {
+  Node& node = Find(name);
+  if (node.core != nullptr) return Violate(name + " is up");
+  node.version = version;
 }
 
 void CoreCluster::LoseLog(const std::string& name, Index first) {
@@ -454,6 +495,16 @@ std::string CoreCluster::Status() const {
                        node.name, RoleName(core.role()), core.term().value(), NameOf(core.leader()),
                        Show(core.log().last().at), core.durable().value(), core.commit().value(),
                        core.applied().value(), core.damaged() ? " damaged" : "");
+  }
+  return out;
+}
+
+std::string CoreCluster::TakeSent() {
+  std::string out;
+  for (const auto& [ends, entries] : std::exchange(sent_, {})) {
+    if (entries == 0) continue;
+    out += fmt::format("{} has sent {} {} entr{}\n", NameOf(ends.first), NameOf(ends.second),
+                       entries, entries == 1 ? "y" : "ies");
   }
   return out;
 }

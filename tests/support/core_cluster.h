@@ -33,7 +33,8 @@ class CoreCluster {
   void LinkDown(const std::string& at, const std::string& peer, bool refused);
   void LinkUp(const std::string& at, const std::string& peer);
   // The leader is asked for a change: `add n4`, `add-voter n4` (once level), `promote n4`, `remove
-  // n2`, `force-remove n2`, `move n2 ADDRESS`, `record n4` (its data directory).
+  // n2`, `force-remove n2`, `move n2 ADDRESS`, `record n4` (its data directory), `add-replica n4`
+  // (it never votes), `upstream n4 n2` (or `none`).
   void Change(const std::string& leader, const std::vector<std::string>& words);
   // An empty node starts, as a member of what `source` belongs to.
   void Join(const std::string& node, const std::string& source);
@@ -64,6 +65,8 @@ class CoreCluster {
   // The process ends; writes that did not complete are lost.
   void Crash(const std::string& node);
   void Restart(const std::string& node);
+  // While it is down: from its next start on it speaks this version of the protocol.
+  void Speak(const std::string& node, uint32_t version);
   // While it is down: the log forgets its entries from `first` on, though they were acknowledged.
   void LoseLog(const std::string& node, Index first);
   // The state of the node would survive a crash up to what is applied.
@@ -73,6 +76,8 @@ class CoreCluster {
   // All nodes tick, with everything delivered in between.
   void Run(int ticks);
   std::string Status() const;
+  // How many entries each node has sent to whom since the last call.
+  std::string TakeSent();
 
   // What happened since the last call, a line each. With messages only if `messages`.
   std::string TakeTrace();
@@ -105,10 +110,12 @@ class CoreCluster {
     std::optional<LogBase> installing;
     uint64_t persisted = 0;
     Index reported_commit;
+    uint32_t version = kProtocolVersion;
   };
 
   Node& Find(const std::string& name);
   void Start(Node* node);
+  void Link(Node* node);
   void Step(Node* node, const Event& event);
   void Perform(Node* node);
   void Trim(Node* node, Index index);
@@ -125,6 +132,7 @@ class CoreCluster {
   void DeliverMessage(const Message& message);
   void Check();
   void CheckDurable(const Message& message);
+  void CheckRelay(const Message& message);
   void Violate(const std::string& what);
   void Say(const std::string& line) { trace_ += line + "\n"; }
   std::string NameOf(NodeId id) const;
@@ -135,6 +143,7 @@ class CoreCluster {
   std::deque<Message> network_;
   std::map<std::pair<NodeId, NodeId>, Message> last_delivered_;
   std::set<std::pair<NodeId, NodeId>> cut_;
+  std::map<std::pair<NodeId, NodeId>, size_t> sent_;  // entries
   std::map<Term, NodeId> leaders_;
   std::map<Index, std::pair<Term, uint64_t>> committed_;  // term and chain of each
   bool trace_messages_ = false;

@@ -24,6 +24,8 @@ void CoreCluster::Say(const Node& node, const MembershipsInForce& memberships) {
   std::string text;
   for (const Member& member : newest.membership.members) {
     text += (text.empty() ? "" : " ") + member.name + (member.voter ? "" : "?");
+    if (member.never_votes) text += "!";
+    if (member.upstream != NodeId()) text += "<" + NameOf(member.upstream);
   }
   const bool committed = memberships.committed.index == newest.index;
   Say(fmt::format("{} goes by the membership of index {}: {}{}", node.name, newest.index.value(),
@@ -37,6 +39,12 @@ void CoreCluster::Change(const std::string& leader, const std::vector<std::strin
   MembershipChange change;
   if (words[0] == "add" || words[0] == "add-voter") {
     change = AddLearner{target.id, target.name, target.name, words[0] == "add-voter"};
+  } else if (words[0] == "add-replica") {
+    AddLearner add{target.id, target.name, target.name};
+    add.never_votes = true;
+    change = add;
+  } else if (words[0] == "upstream" && words.size() == 3) {
+    change = SetUpstream{target.id, words[2] == "none" ? NodeId() : Find(words[2]).id};
   } else if (words[0] == "promote") {
     change = PromoteMember{target.id};
   } else if (words[0] == "remove" || words[0] == "force-remove") {
@@ -125,8 +133,8 @@ bool CoreCluster::Admits(const Node& receiver, const Message& message) {
   const Node& sender = nodes_[message.from.value() - 1];
   if (receiver.core == nullptr || sender.core == nullptr) return true;
   const auto refusal = [](const Node& by, const Node& of) {
-    return RefuseSender(by.core->memberships(),
-                        {of.id, of.name, of.disk.incarnation, of.core->memberships().newest.index});
+    return RefuseSender(by.core->memberships(), {of.id, of.name, of.disk.incarnation,
+                                                 of.core->memberships().newest.index, of.version});
   };
   const std::string refused = refusal(receiver, sender);
   const std::string in_turn = refusal(sender, receiver);
@@ -141,8 +149,8 @@ bool CoreCluster::Admits(const Node& receiver, const Message& message) {
 std::string CoreCluster::Describe(const Message& message) const {
   struct Visitor {
     std::string operator()(const AppendMessage& m) const {
-      return fmt::format("Append after {} entries {} commit {}", Show(m.previous), Show(m.entries),
-                         m.commit.value());
+      return fmt::format("{} after {} entries {} commit {}", m.relayed ? "Relayed" : "Append",
+                         Show(m.previous), Show(m.entries), m.commit.value());
     }
     std::string operator()(const AppendAck& m) const {
       if (m.rejected) {
@@ -152,7 +160,11 @@ std::string CoreCluster::Describe(const Message& message) const {
       return fmt::format("AppendAck match {} applied {}", m.match.value(), m.applied.value());
     }
     std::string operator()(const HeartbeatMessage& m) const {
-      return fmt::format("Heartbeat round {} commit {}", m.round, m.commit.value());
+      std::string feeds;
+      for (const Feed& feed : m.feeds) {
+        feeds += fmt::format(" feed n{} after {}", feed.learner.value(), feed.after.value());
+      }
+      return fmt::format("Heartbeat round {} commit {}{}", m.round, m.commit.value(), feeds);
     }
     std::string operator()(const HeartbeatAck& m) const {
       return fmt::format("HeartbeatAck round {} match {}", m.round, m.match.value());

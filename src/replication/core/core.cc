@@ -105,8 +105,10 @@ void Core::OnTick() {
   }
   ++ticks_since_leader_;
   timer_.Tick();
-  // What is applied travels with other acknowledgements; alone at most once a tick.
-  if (applied_ > applied_told_) ack_due_ = true;
+  UpstreamTick();
+  // What is applied travels with other acknowledgements; alone at most once a tick. An upstream
+  // does not want to know.
+  if (applied_ > applied_told_ && feeder_ == NodeId()) ack_due_ = true;
   const bool answer_overdue = now_ticks_ - forward_sent_ticks_ >= options_.election_ticks_min;
   if (!forward_in_flight_.empty() && answer_overdue) {
     forward_waiting_.insert(forward_waiting_.end(), forward_in_flight_.begin(),
@@ -135,7 +137,8 @@ bool Core::AcceptTerm(const Message& message) {
     if (vote_ack != nullptr && vote_ack->pre && vote_ack->granted) return true;
     // R9: who hears a live leader does not let a candidate raise its term.
     if (vote != nullptr && !vote->transfer && HearsLiveLeader()) return true;
-    const bool from_leader = std::holds_alternative<AppendMessage>(message.body) ||
+    const auto* append = std::get_if<AppendMessage>(&message.body);
+    const bool from_leader = (append != nullptr && !append->relayed) ||
                              std::holds_alternative<HeartbeatMessage>(message.body) ||
                              std::holds_alternative<SnapshotOffer>(message.body);
     BecomeFollower(
@@ -211,6 +214,7 @@ void Core::OnLogRead(const LogReadDone& event) {
     const EntryPtr& first = event.entries.front();
     AppendMessage append;
     append.commit = log_.commit();
+    append.relayed = role_ != Role::kLeader;
     const bool at_start = first->index() == log_base_.at.index.Next();
     if (at_start && first->index() == progress.next) {  // nothing comes before it
       append.previous = log_base_.at;
@@ -223,6 +227,8 @@ void Core::OnLogRead(const LogReadDone& event) {
     } else {
       return;  // the member was sent back meanwhile
     }
+    std::erase_if(append.entries,
+                  [&](const EntryPtr& entry) { return entry->index() > progress.log_read_to; });
     const Index last =
         append.entries.empty() ? append.previous.index : append.entries.back()->index();
     progress.commit_sent = std::max(progress.commit_sent, std::min(append.commit, last));
@@ -253,6 +259,7 @@ void Core::OnLinkUp(const LinkUp& event) {
   it->second.fresh_index = Index();
   // Whatever was on the old stream may be lost, and what it had applied but not made durable.
   it->second.applied = Index();
+  it->second.stated.reset();
   it->second.ProbeAgain();
 }
 

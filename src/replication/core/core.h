@@ -96,7 +96,7 @@ class Core {
   Index applied() const { return applied_; }
   // True once an entry of this leader's own term is committed.
   bool CommittedInTerm() const { return committed_in_term_; }
-  // Leader only: every other member.
+  // Whom this node feeds: a leader every other member, an upstream its learners (R35).
   const std::map<NodeId, Progress>& progress() const { return progress_; }
   // Every member has the log durable up to here; on a follower, as it was told last.
   Index all_matched() const { return all_matched_; }
@@ -156,8 +156,8 @@ class Core {
   void MaybeCommit();
   void UpdateAllMatched();
   void SendAppends();
-  void SendAppend(NodeId to, Progress* progress);
-  void RequestLogRead(NodeId to, Progress* progress);
+  bool SendAppend(NodeId to, Progress* progress);
+  bool RequestLogRead(NodeId to, Progress* progress);
   void SendCommits();
 
   // core_follower.cc
@@ -172,11 +172,24 @@ class Core {
   void UpdateFreshness();
   void CheckRepaired();
   Index AckMatch() const;
+  void AckAppends();
+
+  // core_relay.cc
+  void ChooseFeeders();
+  NodeId FeederOf(NodeId id, const Progress& progress) const;
+  bool NeedsTrimmed(const Progress& progress) const;
+  bool MayFeed(NodeId feeder, const Progress& learner) const;
+  std::vector<Feed> FeedsOf(NodeId feeder) const;
+  void FeedingTick(NodeId id, Progress* progress);
+  void TakeFeeds(const HeartbeatMessage& heartbeat);
+  void UpstreamTick();
+  Index SendLimit() const;
 
   // core_membership.cc
   EntryPtr Append(EntryType type, uint32_t commands, uint64_t cluster_time_ms,
                   std::string_view payload);
   absl::Status RefuseChange(const MembershipChange& change) const;
+  absl::Status RefuseIfNotUnderstood(const Membership& next) const;
   absl::Status RefuseIfBehind(NodeId id) const;
   bool Reaches(const Progress& progress) const;
   absl::Status RefuseRemoval(const RemoveMember& change) const;
@@ -274,8 +287,10 @@ class Core {
   // Candidates.
   std::map<NodeId, bool> votes_;
 
-  // Leader.
+  // Leader, and upstream.
   std::map<NodeId, Progress> progress_;
+
+  // Leader.
   bool committed_in_term_ = false;
   uint64_t ticks_since_heartbeat_ = 0;
   uint64_t round_ = 0;
@@ -292,6 +307,8 @@ class Core {
   uint64_t next_offer_ = 1;
 
   // Follower.
+  uint64_t feeds_round_ = 0;  // the heartbeat that last told whom to feed
+  NodeId feeder_;             // the upstream that sent the last append; 0: the leader did
   bool ack_due_ = false;
   Index applied_told_;                       // to the leader
   std::vector<uint64_t> forward_waiting_;    // readers whose question was not sent yet

@@ -44,6 +44,8 @@ void Core::Campaign(bool pre, bool transfer, const std::string& reason) {
   role_ = pre ? Role::kPreCandidate : Role::kCandidate;
   role_reason_ = reason;
   votes_.clear();
+  progress_.clear();
+  feeder_ = NodeId();
   if (pre) {
     votes_[self_] = true;
   } else {
@@ -168,8 +170,12 @@ void Core::BecomeFollower(Term term, NodeId leader, const std::string& reason) {
   votes_.clear();
   if (leader != NodeId()) fast_tries_left_ = 0;
   FailForwardedReads();
+  feeder_ = NodeId();
+  if (was_leader || !SKEIN_PLANTED("feeds-in-a-newer-term")) {
+    progress_.clear();
+    feeds_round_ = 0;
+  }
   if (!was_leader) return;
-  progress_.clear();
   timer_.Reset();
   ticks_since_leader_ = 0;
   for (const ReadRequest& request : reads_.TakeAll()) AnswerRead(request, false);

@@ -17,8 +17,12 @@ void Core::FollowLeader(const Message& message) {
   timer_.Reset();
 }
 
+// R35: what an upstream sends is committed, and so it is in the log of whoever leads in its term;
+// but it is no sign of life of that leader.
 void Core::OnAppend(const Message& message, const AppendMessage& append) {
-  FollowLeader(message);
+  if (!append.relayed) FollowLeader(message);
+  if (role_ != Role::kFollower) return;
+  feeder_ = append.relayed ? message.from : NodeId();
   const Index previous = append.previous.index;
   const auto point = log_.PointAt(previous);
   if (previous > log_.last_index() || (point && point->at.term != append.previous.term)) {
@@ -41,8 +45,16 @@ void Core::OnAppend(const Message& message, const AppendMessage& append) {
   log_.CommitTo(std::min(append.commit, verified_));
   // R18: what is not durable yet is acknowledged when it is, all of it at once.
   ack_due_ = ack_due_ || AckMatch() == verified_;
-  leader_commit_ = std::max(leader_commit_, append.commit);
+  if (!append.relayed) leader_commit_ = std::max(leader_commit_, append.commit);
   CheckRepaired();
+}
+
+// To who sent them. The leader hears of what an upstream has brought by the next heartbeat.
+void Core::AckAppends() {
+  const NodeId to = feeder_ != NodeId() ? feeder_ : leader_;
+  if (!ack_due_ || to == NodeId()) return;
+  Send(to, term_, AppendAck{.match = AckMatch(), .applied = applied_});
+  applied_told_ = applied_;
 }
 
 // R2: what is durable, and known to equal the leader's log.
@@ -122,6 +134,7 @@ void Core::OnHeartbeat(const Message& message, const HeartbeatMessage& heartbeat
     UpdateFreshness();
   }
   if (heartbeat.round == 0) return;
+  TakeFeeds(heartbeat);
   Send(message.from, term_, HeartbeatAck{heartbeat.round, received_us, applied_, AckMatch()});
 }
 

@@ -16,6 +16,7 @@ void Core::LeaderTick() {
     const bool in_time = progress.ticks_since_heard < options_.election_ticks_max;
     if (membership().IsVoter(id) && in_time) ++heard;
     if (progress.mode == Progress::Mode::kSnapshot) SnapshotTick(id, &progress);
+    FeedingTick(id, &progress);
     // Nothing came back for long: what was sent may be lost.
     if (progress.has_in_flight() && progress.ticks_since_progress >= options_.election_ticks_min) {
       progress.ProbeAgain();
@@ -45,7 +46,7 @@ void Core::StartRound() {
     progress.commit_sent = std::max(progress.commit_sent, std::min(log_.commit(), progress.match));
     Send(id, term_,
          HeartbeatMessage{round_, log_.commit(), all_matched_, progress.fresh_stamp_us,
-                          progress.fresh_index});
+                          progress.fresh_index, FeedsOf(id)});
   }
   ConfirmRounds();  // a single voter needs no answer
 }
@@ -55,6 +56,7 @@ void Core::OnHeartbeatAck(const Message& message, const HeartbeatAck& ack) {
   if (role_ != Role::kLeader || it == progress_.end()) return;
   Progress& progress = it->second;
   progress.ticks_since_heard = 0;
+  if (ack.round >= progress.acked_round) progress.OnStated(ack.match);
   progress.acked_round = std::max(progress.acked_round, ack.round);
   progress.applied = std::max(progress.applied, ack.applied);
   if (ack.match > progress.match && ack.match <= log_.last_index()) {
@@ -130,13 +132,14 @@ void Core::AnswerRead(const ReadRequest& request, bool granted) {
 
 void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
   const auto it = progress_.find(message.from);
-  if (role_ != Role::kLeader || it == progress_.end()) return;
+  if (it == progress_.end()) return;
   Progress& progress = it->second;
   progress.ticks_since_heard = 0;
   progress.applied = std::max(progress.applied, ack.applied);
   if (!ack.rejected) {
     if (ack.match > log_.last_index()) return;  // not of this log
     progress.OnMatch(ack.match);
+    if (role_ != Role::kLeader) return;
     MaybeCommit();
     UpdateAllMatched();
     return;
@@ -184,44 +187,51 @@ void Core::UpdateAllMatched() {
 }
 
 void Core::SendAppends() {
+  const Index limit = SendLimit();
   for (auto& [id, progress] : progress_) {
-    while (progress.MaySend(options_.window_bytes_max) &&
-           (progress.next <= log_.last_index() || progress.mode == Progress::Mode::kProbe)) {
-      SendAppend(id, &progress);
+    const auto has_more = [&, &fed = progress] {
+      return fed.mode == Progress::Mode::kProbe ? fed.next <= limit.Next() : fed.next <= limit;
+    };
+    while (progress.MaySend(options_.window_bytes_max) && has_more()) {
+      if (!SendAppend(id, &progress)) break;
     }
   }
 }
 
-void Core::SendAppend(NodeId to, Progress* progress) {
+// False: this node does not have what the member needs.
+bool Core::SendAppend(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
+  const Index limit = SendLimit();
   const auto point = log_.PointAt(previous);
-  if (!point) {
-    RequestLogRead(to, progress);
-    return;
-  }
+  if (!point) return RequestLogRead(to, progress);
   AppendMessage append;
+  append.relayed = role_ != Role::kLeader;
   append.previous = point->at;
   append.previous_chain = point->chain;
   append.commit = log_.commit();
-  if (progress->next <= log_.last_index()) {
-    append.entries = log_.Slice(progress->next, log_.last_index(), options_.append_bytes_max);
+  if (progress->next <= limit) {
+    append.entries = log_.Slice(progress->next, limit, options_.append_bytes_max);
   }
   const Index last = append.entries.empty() ? previous : append.entries.back()->index();
   progress->commit_sent = std::max(progress->commit_sent, std::min(append.commit, last));
   progress->OnSent(last, TotalBytes(append.entries));
   Send(to, term_, std::move(append));
+  return true;
 }
 
 // R19: what a slow follower needs is no longer in memory. Reads from the entry before, for its
 // term and chain.
-void Core::RequestLogRead(NodeId to, Progress* progress) {
+bool Core::RequestLogRead(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
   const bool at_start = previous == log_base_.at.index && trimmed_ == log_base_.at.index;
   if (previous <= trimmed_ && !at_start) {
+    if (role_ != Role::kLeader) return false;  // the leader will notice, and see to it
     OfferSnapshot(to, progress);
-    return;
+    return true;
   }
   progress->log_read = ReadLog(at_start ? progress->next : previous);
+  progress->log_read_to = SendLimit();
+  return true;
 }
 
 // Followers that wait for a revision must not wait for the next heartbeat to see it committed.
@@ -229,7 +239,8 @@ void Core::RequestLogRead(NodeId to, Progress* progress) {
 void Core::SendCommits() {
   for (auto& [id, progress] : progress_) {
     const Index commit = std::min(log_.commit(), progress.match);
-    if (!progress.link_up || commit <= progress.commit_sent) continue;
+    const bool relayed = progress.fed_by != NodeId();  // the commit index is, too
+    if (!progress.link_up || relayed || commit <= progress.commit_sent) continue;
     progress.commit_sent = commit;
     Send(id, term_, HeartbeatMessage{.round = 0, .commit = log_.commit(), .trim = all_matched_});
   }

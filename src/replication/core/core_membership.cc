@@ -25,6 +25,8 @@ ChangeResult Core::ProposeChange(const MembershipChange& change, uint64_t cluste
   if (!refused.ok()) return {std::move(refused), nullptr};
   absl::StatusOr<Membership> next = ChangeMembership(membership(), change);
   if (!next.ok()) return {next.status(), nullptr};
+  refused = RefuseIfNotUnderstood(*next);
+  if (!refused.ok()) return {std::move(refused), nullptr};
   Notice("proposes: " + Describe(membership(), change));
   EntryPtr entry = Append(EntryType::kMembership, 0, cluster_time_ms, EncodeMembership(*next));
   memberships_.push_back({entry->index(), *std::move(next)});
@@ -50,9 +52,27 @@ absl::Status Core::RefuseChange(const MembershipChange& change) const {
     if (unseen && !SKEIN_PLANTED("promotes-unrecorded")) {
       return absl::FailedPreconditionError(member->name + " has not joined yet");
     }
-    return RefuseIfBehind(promotion->id);
+    const bool possible = member == nullptr || !member->never_votes;
+    return possible ? RefuseIfBehind(promotion->id) : absl::OkStatus();
   }
   if (const auto* removal = std::get_if<RemoveMember>(&change)) return RefuseRemoval(*removal);
+  return absl::OkStatus();
+}
+
+// R27: a member that does not know what an entry holds stops. Once a membership needs a version,
+// who does not speak it is not let in.
+absl::Status Core::RefuseIfNotUnderstood(const Membership& next) const {
+  const uint32_t required = next.RequiredVersion();
+  if (required <= membership().RequiredVersion()) return absl::OkStatus();
+  for (const Member& member : membership().members) {
+    const uint32_t version = VersionOf(member.id);
+    if (version >= required || SKEIN_PLANTED("uses-new-version-early")) continue;
+    const std::string needs = "this needs protocol version " + std::to_string(required) +
+                              " on all members, and " + member.name;
+    return absl::FailedPreconditionError(
+        version == 0 ? needs + " has not been connected to: start it, or remove it"
+                     : needs + " speaks version " + std::to_string(version) + ": upgrade it first");
+  }
   return absl::OkStatus();
 }
 

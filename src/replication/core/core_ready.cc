@@ -10,6 +10,7 @@ namespace skein {
 
 Ready Core::TakeReady() {
   if (role_ == Role::kLeader) {
+    ChooseFeeders();
     if (reads_.HasReaders() && confirmed_round_ == round_) StartRound();
     SendAppends();
     MaybeTransfer();
@@ -17,10 +18,8 @@ Ready Core::TakeReady() {
     SendCommits();
   } else {
     ForwardReads();
-    if (ack_due_ && leader_ != NodeId()) {
-      Send(leader_, term_, AppendAck{.match = AckMatch(), .applied = applied_});
-      applied_told_ = applied_;
-    }
+    AckAppends();
+    SendAppends();
   }
   ack_due_ = false;
   ReportIncoming();

@@ -24,8 +24,8 @@ void Core::OfferSnapshot(NodeId to, Progress* progress) {
   Send(to, term_, std::move(offer));
 }
 
-// The one that it fetched from before if that works, else the healthy one that feeds fewest others;
-// the leader itself only if there is nobody else.
+// Its upstream (R35) or, if that does not work, the one that it fetched from before, else the
+// healthy one that feeds fewest others; the leader itself only if there is nobody else.
 NodeId Core::SnapshotSource(NodeId to) const {
   const auto& avoided = progress_.at(to).failed_source;
   const auto healthy = [&](NodeId id) {
@@ -35,6 +35,9 @@ NodeId Core::SnapshotSource(NodeId to) const {
     return progress.link_up && progress.mode == Progress::Mode::kReplicate &&
            progress.ticks_since_heard < options_.election_ticks_max && progress.applied > trimmed_;
   };
+  const Member* member = membership().Find(to);
+  const NodeId upstream = member == nullptr ? NodeId() : member->upstream;
+  if (healthy(upstream) || (upstream == self_ && avoided != self_)) return upstream;
   const NodeId before = progress_.at(to).snapshot.source;
   if (healthy(before)) return before;
   std::map<NodeId, size_t> feeds;
@@ -67,6 +70,7 @@ void Core::OnSnapshotReport(const Message& message, const SnapshotReport& report
       Notice(NameOf(message.from) + " has installed a snapshot up to index " +
              std::to_string(report.index.value()));
       progress.failed_source = NodeId();
+      progress.stated = report.index;
       progress.Probe(std::min(report.index, log_.last_index()).Next());
       return;
     case SnapshotPhase::kFailed:

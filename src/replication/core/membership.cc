@@ -9,7 +9,20 @@ namespace {
 constexpr uint8_t kVoter = 1;
 constexpr uint8_t kHasIncarnation = 2;
 constexpr uint8_t kPromoteWhenLevel = 4;
-constexpr uint8_t kKnownFlags = kVoter | kHasIncarnation | kPromoteWhenLevel;
+constexpr uint8_t kNeverVotes = 8;
+constexpr uint8_t kHasUpstream = 16;
+constexpr uint8_t kKnownFlags =
+    kVoter | kHasIncarnation | kPromoteWhenLevel | kNeverVotes | kHasUpstream;
+
+uint8_t FlagsOf(const Member& member) {
+  uint8_t flags = 0;
+  if (member.voter) flags |= kVoter;
+  if (member.incarnation != 0) flags |= kHasIncarnation;
+  if (member.promote_when_level) flags |= kPromoteWhenLevel;
+  if (member.never_votes) flags |= kNeverVotes;
+  if (member.upstream != NodeId()) flags |= kHasUpstream;
+  return flags;
+}
 
 }  // namespace
 
@@ -25,10 +38,9 @@ std::string EncodeMembership(const Membership& membership) {
     PutFixed64(&out, member.id.value());
     PutBytes(&out, member.name);
     PutBytes(&out, member.address);
-    const bool seen = member.incarnation != 0;
-    PutFixed8(&out, (member.voter ? kVoter : 0) | (seen ? kHasIncarnation : 0) |
-                        (member.promote_when_level ? kPromoteWhenLevel : 0));
-    if (seen) PutFixed64(&out, member.incarnation);
+    PutFixed8(&out, FlagsOf(member));
+    if (member.incarnation != 0) PutFixed64(&out, member.incarnation);
+    if (member.upstream != NodeId()) PutFixed64(&out, member.upstream.value());
   }
   return out;
 }
@@ -46,7 +58,9 @@ bool DecodeMembership(std::string_view bytes, Membership* membership) {
     if ((flags & ~kKnownFlags) != 0) return false;
     member.voter = (flags & kVoter) != 0;
     member.promote_when_level = (flags & kPromoteWhenLevel) != 0;
+    member.never_votes = (flags & kNeverVotes) != 0;
     if ((flags & kHasIncarnation) != 0) member.incarnation = decoder.Fixed64();
+    if ((flags & kHasUpstream) != 0) member.upstream = NodeId(decoder.Fixed64());
     membership->members.push_back(std::move(member));
   }
   return decoder.ok() && decoder.empty();

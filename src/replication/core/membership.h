@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/types.h"
+#include "replication/core/protocol_version.h"
 
 namespace skein {
 
@@ -18,6 +19,10 @@ struct Member {
   uint64_t incarnation = 0;
   // A learner that the leader promotes by itself once it is level.
   bool promote_when_level = false;
+  // A learner for good: a read replica.
+  bool never_votes = false;
+  // The member from which it takes what need not come from the leader (R35); 0: none.
+  NodeId upstream;
 
   friend bool operator==(const Member&, const Member&) = default;
 };
@@ -44,6 +49,13 @@ struct Membership {
         std::count_if(members.begin(), members.end(), [](const Member& m) { return m.voter; }));
   }
   size_t QuorumSize() const { return VoterCount() / 2 + 1; }
+  // The protocol version that every member must speak (R27).
+  uint32_t RequiredVersion() const {
+    const bool newer = std::any_of(members.begin(), members.end(), [](const Member& m) {
+      return m.never_votes || m.upstream != NodeId();
+    });
+    return newer ? kUpstreamsVersion : kOldestProtocolVersion;
+  }
 
   friend bool operator==(const Membership&, const Membership&) = default;
 };

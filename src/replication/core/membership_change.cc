@@ -16,6 +16,16 @@ absl::Status Taken(const Membership& now, NodeId id, const std::string& address)
   return absl::OkStatus();
 }
 
+// Whether `id` would take from itself in the end.
+bool IsCycle(const Membership& membership, NodeId id) {
+  const Member* at = membership.Find(id);
+  for (size_t steps = 0; steps <= membership.members.size(); ++steps) {
+    if (at == nullptr || at->upstream == NodeId()) return false;
+    at = membership.Find(at->upstream);
+  }
+  return true;
+}
+
 struct Changer {
   Membership next;
 
@@ -26,14 +36,36 @@ struct Changer {
     return absl::NotFoundError("there is no such member; `skein member list` shows who there is");
   }
 
+  // Once `member` has its upstream.
+  absl::Status CheckUpstream(const Member& member) const {
+    if (member.upstream == NodeId()) return absl::OkStatus();
+    const Member* upstream = next.Find(member.upstream);
+    if (upstream == nullptr) {
+      return absl::NotFoundError(
+          "the upstream is no member; `skein member list` shows who there is");
+    }
+    if (upstream->id == member.id) {
+      return absl::FailedPreconditionError(member.name + " cannot be its own upstream");
+    }
+    if (!IsCycle(next, member.id)) return absl::OkStatus();
+    return absl::FailedPreconditionError(upstream->name + " takes from " + member.name +
+                                         ", directly or through others: they would go in a circle");
+  }
+
   absl::Status operator()(const AddLearner& change) {
     const NodeId id = change.id;
     if (const Member* old = next.Find(id); old != nullptr) {
       return absl::AlreadyExistsError(old->name + " is a member already, at " + old->address);
     }
     if (absl::Status taken = Taken(next, id, change.address); !taken.ok()) return taken;
+    if (change.never_votes && change.promote_when_level) {
+      return absl::FailedPreconditionError(change.name + " cannot both be promoted and never vote");
+    }
     Member member{id, change.name, change.address, /*voter=*/false};
     member.promote_when_level = change.promote_when_level;
+    member.never_votes = change.never_votes;
+    member.upstream = change.upstream;
+    if (absl::Status status = CheckUpstream(member); !status.ok()) return status;
     const auto place = std::find_if(next.members.begin(), next.members.end(),
                                     [id](const Member& other) { return other.id > id; });
     next.members.insert(place, std::move(member));
@@ -44,6 +76,12 @@ struct Changer {
     const absl::StatusOr<Member*> member = Find(change.id);
     if (!member.ok()) return member.status();
     if ((*member)->voter) return absl::AlreadyExistsError((*member)->name + " is a voter already");
+    if ((*member)->never_votes) {
+      return absl::FailedPreconditionError(
+          (*member)->name +
+          " was added as a learner for good; to have it vote remove it, and add it again without "
+          "--learner");
+    }
     (*member)->voter = true;
     (*member)->promote_when_level = false;
     return absl::OkStatus();
@@ -57,6 +95,9 @@ struct Changer {
                                            " is the last voter; without it there is no cluster");
     }
     std::erase_if(next.members, [&](const Member& other) { return other.id == change.id; });
+    for (Member& other : next.members) {
+      if (other.upstream == change.id) other.upstream = NodeId();
+    }
     return absl::OkStatus();
   }
 
@@ -80,6 +121,16 @@ struct Changer {
     (*member)->incarnation = change.incarnation;
     return absl::OkStatus();
   }
+
+  absl::Status operator()(const SetUpstream& change) {
+    const absl::StatusOr<Member*> member = Find(change.id);
+    if (!member.ok()) return member.status();
+    if ((*member)->upstream == change.upstream) {
+      return absl::AlreadyExistsError("the upstream of " + (*member)->name + " is that already");
+    }
+    (*member)->upstream = change.upstream;
+    return CheckUpstream(**member);
+  }
 };
 
 }  // namespace
@@ -95,7 +146,9 @@ std::string Describe(const Membership& now, const MembershipChange& change) {
   struct Visitor {
     const Membership& now;
     std::string operator()(const AddLearner& c) const {
-      return c.name + " is added as a learner at " + c.address;
+      return c.name + " is added as a learner at " + c.address +
+             (c.never_votes ? ", for good" : "") +
+             (c.upstream == NodeId() ? "" : ", with upstream " + now.NameOf(c.upstream));
     }
     std::string operator()(const PromoteMember& c) const {
       return now.NameOf(c.id) + " becomes a voter";
@@ -107,11 +160,22 @@ std::string Describe(const Membership& now, const MembershipChange& change) {
     std::string operator()(const RecordIncarnation& c) const {
       return now.NameOf(c.id) + " has shown its data directory";
     }
+    std::string operator()(const SetUpstream& c) const {
+      return now.NameOf(c.id) + (c.upstream == NodeId()
+                                     ? " has no upstream any more"
+                                     : " has the upstream " + now.NameOf(c.upstream) + " now");
+    }
   };
   return std::visit(Visitor{now}, change);
 }
 
 std::string RefuseSender(const MembershipsInForce& mine, const SenderClaim& sender) {
+  const uint32_t required = mine.newest.membership.RequiredVersion();
+  if (sender.protocol_version < required) {
+    return sender.name + " speaks protocol version " + std::to_string(sender.protocol_version) +
+           ", and the cluster has upstreams or members that never vote, which need version " +
+           std::to_string(required) + ": upgrade " + sender.name;
+  }
   // What it was, or is not, in an older membership than its own says nothing.
   if (sender.membership_index > mine.newest.index) return "";
   const Member* member = mine.newest.membership.Find(sender.id);

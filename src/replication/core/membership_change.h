@@ -15,6 +15,8 @@ struct AddLearner {
   std::string name;
   std::string address;
   bool promote_when_level = false;
+  bool never_votes = false;
+  NodeId upstream;  // 0: none
 };
 
 // A learner becomes a voter.
@@ -38,8 +40,14 @@ struct RecordIncarnation {
   uint64_t incarnation = 0;
 };
 
-using MembershipChange =
-    std::variant<AddLearner, PromoteMember, RemoveMember, MoveMember, RecordIncarnation>;
+// From whom a member takes what need not come from the leader (R35).
+struct SetUpstream {
+  NodeId id;
+  NodeId upstream;  // 0: none
+};
+
+using MembershipChange = std::variant<AddLearner, PromoteMember, RemoveMember, MoveMember,
+                                      RecordIncarnation, SetUpstream>;
 
 // The membership after the change. kNotFound: no such member. kAlreadyExists: it is so already, or
 // the name or address is taken. kFailedPrecondition: what is left would be no cluster.
@@ -54,12 +62,13 @@ struct SenderClaim {
   std::string name;
   uint64_t incarnation = 0;
   Index membership_index;  // of the newest membership that it knows
+  uint32_t protocol_version = kProtocolVersion;
 };
 
 // Why a node that goes by `mine` must not talk with the sender (R26, R27); empty: it may. Both ends
-// of a connection ask. Who knows a newer membership may be a member in that, or have been removed
-// and added again; a node that was wiped knows none. A leader leads until its own removal is
-// committed.
+// of a connection ask. Who speaks no version that a membership needs is refused. Who knows a newer
+// membership may be a member in that, or have been removed and added again; a node that was wiped
+// knows none. A leader leads until its own removal is committed.
 std::string RefuseSender(const MembershipsInForce& mine, const SenderClaim& sender);
 
 }  // namespace skein

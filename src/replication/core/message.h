@@ -11,16 +11,18 @@
 
 namespace skein {
 
-// Leader to follower: entries that come after `previous`. Without entries: a probe.
+// Leader to follower, or upstream to learner: entries that come after `previous`. Without entries:
+// a probe.
 struct AppendMessage {
   Position previous;
   uint64_t previous_chain = 0;
   Index commit;
   std::vector<EntryPtr> entries;
+  bool relayed = false;  // by an upstream, which does not lead; all of it is committed (R35)
 };
 
-// Follower to leader: cumulative. Durable on the follower, and known to equal the leader's log, up
-// to `match`. A rejection tells where the follower's log ends, and its commit index, up to which
+// To who sent the append: cumulative. Durable on the follower, and known to equal the leader's log,
+// up to `match`. A rejection tells where the follower's log ends, and its commit index, up to which
 // every log agrees: the leader goes on from one of the two.
 struct AppendAck {
   bool rejected = false;
@@ -29,6 +31,14 @@ struct AppendAck {
   Index previous_index;  // of the append that is answered
   LogPoint last;         // of the follower's log; its revision is not sent
   Index commit;
+};
+
+// A learner that the receiver is to feed, which stands at `after` (R35).
+struct Feed {
+  NodeId learner;
+  Index after;
+
+  friend bool operator==(const Feed&, const Feed&) = default;
 };
 
 // Leader to all: I lead. Rounds are numbered; an acknowledged round proves leadership at its start.
@@ -40,6 +50,7 @@ struct HeartbeatMessage {
   // fresh_stamp_us. 0: nothing proven yet.
   uint64_t fresh_stamp_us = 0;
   Index fresh_index;
+  std::vector<Feed> feeds;  // with a round other than 0: all of them
 };
 
 struct HeartbeatAck {

@@ -1,7 +1,10 @@
-// What a leader knows of one other member, and how fast it may feed it (R18).
+// What a leader knows of one other member, or an upstream of a learner, and how fast it may feed it
+// (R18).
 #pragma once
 
 #include <deque>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "replication/core/message.h"
@@ -23,6 +26,12 @@ struct Progress {
     uint64_t ticks_silent = 0;
   };
 
+  // A feeder that did not bring this learner on.
+  struct Detour {
+    uint64_t until_ticks = 0;
+    uint32_t times = 0;
+  };
+
   explicit Progress(Index next_index) : next(next_index) {}
 
   Mode mode = Mode::kProbe;
@@ -40,6 +49,14 @@ struct Progress {
   Index pin;
   NodeId failed_source;   // of its last snapshot; another one is tried first
   uint64_t log_read = 0;  // the LogRead whose entries are for this member; 0: none under way
+  Index log_read_to;      // what it reads above this may have been replaced since
+
+  // R35, leader only: who feeds this learner in the leader's place; 0: the leader does.
+  NodeId fed_by;
+  std::optional<Index>
+      stated;                // how far it was by its own last word; nullopt: no word on this link
+  uint64_t ticks_stuck = 0;  // fed by another, and not come closer to what is committed
+  std::map<NodeId, Detour> detours;
 
   // R16: whether a stamp of it waits for a heartbeat round, and the newest that was proven.
   bool stamp_waiting = false;
@@ -47,7 +64,7 @@ struct Progress {
   Index fresh_index;
 
   bool MaySend(uint64_t window_bytes_max) const {
-    if (!link_up || log_read != 0 || mode == Mode::kSnapshot) return false;
+    if (!link_up || log_read != 0 || mode == Mode::kSnapshot || fed_by != NodeId()) return false;
     return mode == Mode::kProbe ? !probe_sent : in_flight_bytes_ < window_bytes_max;
   }
 
@@ -81,9 +98,19 @@ struct Progress {
     probe_sent = false;
   }
 
+  // By its own word it has the log up to `index`.
+  void OnStated(Index index) {
+    if (stated && index > *stated) {
+      ticks_stuck = 0;
+      detours.erase(fed_by);
+    }
+    stated = index;
+  }
+
   // Starts over at `index`: after a rejection, a broken link, or silence.
   void Probe(Index index) {
     mode = Mode::kProbe;
+    fed_by = NodeId();
     next = index;
     match = std::min(match, index.Previous());
     probe_sent = false;
@@ -100,9 +127,20 @@ struct Progress {
     snapshot = {.source = source, .report = {.id = offer.id}, .at_least = offer.at_least};
   }
 
+  // Somebody else feeds it from now on; 0: nobody else. What was sent may be lost.
+  void FeedBy(NodeId feeder) {
+    Probe(next);
+    fed_by = feeder;
+    ticks_stuck = 0;
+    if (feeder != NodeId()) mode = Mode::kReplicate;
+  }
+
   // What was sent may be lost. As long as nothing is known of its log, the place to ask about
   // stays.
-  void ProbeAgain() { Probe(mode == Mode::kProbe ? next : match.Next()); }
+  void ProbeAgain() {
+    const bool unknown = mode == Mode::kProbe || fed_by != NodeId();
+    Probe(unknown ? next : match.Next());
+  }
 
   bool has_in_flight() const { return !in_flight_.empty() || probe_sent; }
 

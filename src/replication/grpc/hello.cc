@@ -65,9 +65,13 @@ absl::Status HelloGate::CheckMember(const Hello& hello) const {
       RefuseSender(memberships_, {.id = sender.node,
                                   .name = sender.name,
                                   .incarnation = sender.incarnation,
-                                  .membership_index = hello.membership_index});
+                                  .membership_index = hello.membership_index,
+                                  .protocol_version = sender.protocol_version});
   if (reason.empty()) return absl::OkStatus();
   const Member* member = memberships_.Find(sender.node);
+  if (sender.protocol_version < memberships_.newest.membership.RequiredVersion()) {
+    return Refuse(self_.name + " refuses " + sender.name, reason);
+  }
   if (member == nullptr) {
     return Refuse(
         fmt::format("{} goes by the membership of index {}: {}", self_.name,

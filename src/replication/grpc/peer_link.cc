@@ -366,12 +366,8 @@ void PeerLink::Post(Event event) {
 
 void PeerLink::PostUp() {
   reported_ = Reported::kUp;
-  uint32_t version = 0;
-  {
-    MutexLock lock(&mu_);
-    version = hello_.sender.protocol_version;
-  }
-  Post(LinkUp{peer_.id, version});
+  MutexLock lock(&mu_);
+  if (!stopping_) sink_->Post(LinkUp{peer_.id, hello_.sender.protocol_version});
 }
 
 void PeerLink::PostDown(bool refused) {

@@ -13,6 +13,7 @@
 #include "common/checksum.h"
 #include "common/coding.h"
 #include "common/error.h"
+#include "replication/grpc/hello_codec.h"
 #include "skein/v1/replication.pb.h"
 
 namespace skein {
@@ -100,6 +101,7 @@ void FillBody(const AppendMessage& body, v1::PeerMessage* wire) {
   out->set_prev_index(body.previous.index.value());
   out->set_prev_chain(body.previous_chain);
   out->set_commit_index(body.commit.value());
+  out->set_relayed(body.relayed);
 }
 
 void FillBody(const AppendAck& body, v1::PeerMessage* wire) {
@@ -121,6 +123,11 @@ void FillBody(const HeartbeatMessage& body, v1::PeerMessage* wire) {
   out->set_trim_index(body.trim.value());
   out->set_fresh_stamp_us(body.fresh_stamp_us);
   out->set_fresh_index(body.fresh_index.value());
+  for (const Feed& feed : body.feeds) {
+    v1::Feed* one = out->add_feeds();
+    one->set_learner(feed.learner.value());
+    one->set_after_index(feed.after.value());
+  }
 }
 
 void FillBody(const HeartbeatAck& body, v1::PeerMessage* wire) {
@@ -224,36 +231,12 @@ void Write(const Prepared& prepared, SliceWriter* out) {
   }
 }
 
-void Fill(const Hello& hello, v1::PeerHello* wire) {
-  wire->set_cluster_id(hello.sender.cluster_id);
-  wire->set_node_id(hello.sender.node.value());
-  wire->set_node_name(hello.sender.name);
-  wire->set_incarnation(hello.sender.incarnation);
-  wire->set_protocol_version(hello.sender.protocol_version);
-  wire->set_oldest_protocol_version(hello.sender.oldest_protocol_version);
-  wire->set_to_node_id(hello.to.value());
-  wire->set_membership_index(hello.membership_index.value());
-  wire->set_address(hello.address);
-}
-
-Hello FromWire(v1::PeerHello wire) {
-  const uint32_t oldest = wire.oldest_protocol_version();
-  return {.sender = {.cluster_id = wire.cluster_id(),
-                     .node = NodeId(wire.node_id()),
-                     .name = std::move(*wire.mutable_node_name()),
-                     .incarnation = wire.incarnation(),
-                     .protocol_version = wire.protocol_version(),
-                     .oldest_protocol_version = oldest != 0 ? oldest : wire.protocol_version()},
-          .to = NodeId(wire.to_node_id()),
-          .membership_index = Index(wire.membership_index()),
-          .address = std::move(*wire.mutable_address())};
-}
-
 absl::StatusOr<MessageBody> DecodeAppend(v1::Append* wire, Term term) {
   AppendMessage body;
   body.previous = {Term(wire->prev_term()), Index(wire->prev_index())};
   body.previous_chain = wire->prev_chain();
   body.commit = Index(wire->commit_index());
+  body.relayed = wire->relayed();
   body.entries.reserve(static_cast<size_t>(wire->entries_size()));
   Position last = body.previous;
   uint64_t chain = body.previous_chain;
@@ -288,11 +271,15 @@ AppendAck FromWire(const v1::AppendAck& wire) {
 }
 
 HeartbeatMessage FromWire(const v1::Heartbeat& wire) {
-  return {.round = wire.round(),
-          .commit = Index(wire.commit_index()),
-          .trim = Index(wire.trim_index()),
-          .fresh_stamp_us = wire.fresh_stamp_us(),
-          .fresh_index = Index(wire.fresh_index())};
+  HeartbeatMessage body{.round = wire.round(),
+                        .commit = Index(wire.commit_index()),
+                        .trim = Index(wire.trim_index()),
+                        .fresh_stamp_us = wire.fresh_stamp_us(),
+                        .fresh_index = Index(wire.fresh_index())};
+  for (const v1::Feed& feed : wire.feeds()) {
+    body.feeds.push_back({NodeId(feed.learner()), Index(feed.after_index())});
+  }
+  return body;
 }
 
 HeartbeatAck FromWire(const v1::HeartbeatAck& wire) {
@@ -411,8 +398,12 @@ grpc::ByteBuffer Serialise(const google::protobuf::MessageLite& wire) {
 size_t WireBytes(const Message& message) {
   constexpr size_t kFixed = 160;  // more than all numbers of any message, with their keys
   constexpr size_t kPerEntry = 8;
+  constexpr size_t kPerFeed = 24;
   if (const auto* append = std::get_if<AppendMessage>(&message.body)) {
     return kFixed + TotalBytes(append->entries) + kPerEntry * append->entries.size();
+  }
+  if (const auto* heartbeat = std::get_if<HeartbeatMessage>(&message.body)) {
+    return kFixed + kPerFeed * heartbeat->feeds.size();
   }
   if (const auto* ack = std::get_if<VoteAck>(&message.body)) return kFixed + ack->refusal.size();
   if (const auto* offer = std::get_if<SnapshotOffer>(&message.body)) {

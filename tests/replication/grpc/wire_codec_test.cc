@@ -64,7 +64,8 @@ std::vector<Message> EveryKind() {
                        .commit = Index(2),
                        .trim = Index(3),
                        .fresh_stamp_us = 4,
-                       .fresh_index = Index(5)});
+                       .fresh_index = Index(5),
+                       .feeds = {{NodeId(~0ull), Index(~0ull)}, {NodeId(7), Index(8)}}});
   add(HeartbeatAck{.round = 1, .stamp_us = 2, .applied = Index(3), .match = Index(4)});
   add(VoteMessage{.pre = true, .transfer = true, .last = {Term(1), Index(2)}});
   add(VoteAck{.pre = true, .granted = true, .refusal = "heard from n1 3 ms ago"});
@@ -87,7 +88,7 @@ struct Describe {
     std::string text = fmt::format("append {} {} {} {}", m.previous.term.value(),
                                    m.previous.index.value(), m.previous_chain, m.commit.value());
     for (const EntryPtr& entry : m.entries) text += " " + entry->frame();
-    return text;
+    return text + (m.relayed ? " relayed" : "");
   }
   std::string operator()(const AppendAck& m) const {
     return fmt::format("append ack {} {} {} {} {} {} {} {}", m.rejected, m.match.value(),
@@ -95,8 +96,12 @@ struct Describe {
                        m.last.at.index.value(), m.last.chain, m.commit.value());
   }
   std::string operator()(const HeartbeatMessage& m) const {
-    return fmt::format("heartbeat {} {} {} {} {}", m.round, m.commit.value(), m.trim.value(),
-                       m.fresh_stamp_us, m.fresh_index.value());
+    std::string text = fmt::format("heartbeat {} {} {} {} {}", m.round, m.commit.value(),
+                                   m.trim.value(), m.fresh_stamp_us, m.fresh_index.value());
+    for (const Feed& feed : m.feeds) {
+      text += fmt::format(" feed {} {}", feed.learner.value(), feed.after.value());
+    }
+    return text;
   }
   std::string operator()(const HeartbeatAck& m) const {
     return fmt::format("heartbeat ack {} {} {} {}", m.round, m.stamp_us, m.applied.value(),
@@ -153,6 +158,17 @@ TEST(WireCodec, EveryKindOfMessageComesBackEqual) {
   const auto& messages = std::get<std::vector<Message>>(*received);
   ASSERT_EQ(messages.size(), sent.size());
   for (size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(TextOf(messages[i]), TextOf(sent[i]));
+}
+
+// R35.
+TEST(WireCodec, ARelayedAppendComesBackAsOne) {
+  Message sent = MakeAppend(kFrom, kTo, MakeEntries(3, 100));
+  std::get<AppendMessage>(sent.body).relayed = true;
+  grpc::ByteBuffer wire = EncodeMessages({&sent, 1});
+  EXPECT_LE(wire.Length(), WireBytes(sent));
+  const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
+  ASSERT_TRUE(received.ok()) << received.status();
+  EXPECT_EQ(TextOf(std::get<std::vector<Message>>(*received)[0]), TextOf(sent));
 }
 
 TEST(WireCodec, IsTheWireFormThatTheProtoDescribes) {

@@ -114,6 +114,11 @@ class Client {
       const std::string& id, const std::string& address,
       std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
 
+  // The member takes what need not come from the leader from another one; empty: from none.
+  absl::StatusOr<ClusterMembers> SetUpstream(
+      const std::string& id, const std::string& upstream_id,
+      std::chrono::milliseconds deadline = std::chrono::milliseconds(0));
+
   // Hands leadership over to the voter `target`, or to the most advanced one if it is empty.
   // ALREADY_EXISTS: it leads already; DEADLINE_EXCEEDED: it did not take over in time, and the old
   // leader goes on.

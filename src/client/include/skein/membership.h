@@ -14,6 +14,8 @@ struct ClusterMember {
   bool voter = true;                // false: a learner, which counts for no quorum
   bool promote_when_level = false;  // a learner that becomes a voter by itself
   std::string incarnation;          // of its data directory, hexadecimal; empty: not seen yet
+  bool never_votes = false;         // a learner for good
+  std::string upstream_id;          // takes from it what need not come from the leader; empty: none
 };
 
 // Who belongs to the cluster, as one node knows.
@@ -36,6 +38,10 @@ struct ClusterMembers {
 struct AddMemberOptions {
   // Becomes a voter as soon as it is level; otherwise it stays a learner until PromoteMember.
   bool promote_when_level = false;
+  // It stays a learner for good; not together with promote_when_level.
+  bool never_votes = false;
+  // The member from which it takes what need not come from the leader; empty: none.
+  std::string upstream_id;
   std::chrono::milliseconds deadline{0};  // 0: the client's
 };
 

@@ -110,6 +110,8 @@ struct NodeStatus {
   uint64_t elections_won = 0;
   std::optional<NodeLag> lag;            // as the leader sees it; nullopt: unknown
   std::optional<CatchUpState> catch_up;  // the same; nullopt: level, or unknown
+  std::string upstream_id;               // empty: none
+  std::string fed_by_id;  // of a learner with an upstream: who sends it the log; empty: unknown
 };
 
 // When a log entry passed the stages of replication on one node: microseconds of CLOCK_MONOTONIC,
