@@ -7,6 +7,11 @@
 #include "replication/command.h"
 
 namespace skein::sim {
+namespace {
+
+constexpr size_t kNobody = ~size_t{0};
+
+}  // namespace
 
 void Checker::Connect(const SimContext& context, const Membership& initial,
                       std::vector<const DiskImage*> disks) {
@@ -37,10 +42,25 @@ void Checker::OnTruncate(size_t node, Index first) {
   for (size_t i = first.value(); i <= std::min(witnessed.size(), committed_.size()); ++i) {
     const CommittedEntry& entry = committed_[i - 1];
     if (witnessed[i - 1] != std::pair(entry.term, entry.chain)) return;
-    Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
-                        NodeName(node), first.value(), i));
-    return;
+    if (CopiesOf(i, *entry.voters, node) >= entry.voters->QuorumSize()) continue;
+    return Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
+                               NodeName(node), first.value(), i));
   }
+}
+
+// Of the committed entry, among these voters but for one: those that have had it durable and have
+// not truncated it.
+size_t Checker::CopiesOf(size_t index, const Membership& voters, size_t left_out) const {
+  const CommittedEntry& entry = committed_[index - 1];
+  size_t copies = 0;
+  for (const Member& member : voters.members) {
+    const size_t node = member.id.value() - 1;
+    if (!member.voter || node == left_out) continue;
+    const auto& witnessed = disks_[node]->witnessed;
+    if (witnessed.size() < index) continue;
+    if (witnessed[index - 1] == std::pair(entry.term, entry.chain)) ++copies;
+  }
+  return copies;
 }
 
 void Checker::CheckClaim(size_t node, Index match, const char* what) {
@@ -147,14 +167,12 @@ void Checker::CheckCommit(size_t node, const Core& core) {
 // The first time that anyone takes this entry for committed.
 void Checker::Commit(size_t node, const Membership& membership, const Entry& entry) {
   const size_t index = entry.index().value();
-  committed_.push_back({entry.term(), entry.chain()});
-  size_t copies = 0;
-  for (const Member& member : membership.members) {
-    if (!member.voter) continue;
-    const auto& witnessed = disks_[member.id.value() - 1]->witnessed;
-    if (witnessed.size() < index) continue;
-    if (witnessed[index - 1] == std::pair(entry.term(), entry.chain())) ++copies;
+  auto voters = committed_.empty() ? nullptr : committed_.back().voters;
+  if (voters == nullptr || *voters != membership) {
+    voters = std::make_shared<const Membership>(membership);
   }
+  committed_.push_back({entry.term(), entry.chain(), std::move(voters)});
+  const size_t copies = CopiesOf(index, membership, kNobody);
   if (copies < membership.QuorumSize()) {
     Violate(fmt::format("{} takes index {} for committed, but only {} of {} voters have it durable",
                         NodeName(node), index, copies, membership.VoterCount()));

@@ -47,6 +47,7 @@ struct NamedChance {
   const char* name;
   double SimOptions::*chance;
   double max;
+  bool turmoil = false;  // never missing where leaders are overthrown all the time
 };
 
 constexpr NamedChance kChances[] = {
@@ -54,7 +55,9 @@ constexpr NamedChance kChances[] = {
     {"dup", &SimOptions::duplicate, 0.1},
     {"reorder", &SimOptions::reorder, 0.1},
     {"replay", &SimOptions::replay, 0.05},
-    {"coup", &SimOptions::coup, 0.9},
+    {"coup", &SimOptions::coup, 0.9, true},
+    {"few", &SimOptions::few, 0.9, true},
+    {"stale", &SimOptions::stale, 1.0, true},
     {"freeze", &SimOptions::freeze, 0.01},
     {"drift", &SimOptions::drift, 0.05},
     {"half-drain", &SimOptions::half_drain, 0.5},
@@ -114,6 +117,25 @@ void DrawLoad(Random* random, SimOptions* options) {
   options->delete_share = OneOf<double>(random, {0.0, 0.1, 0.4});
 }
 
+// A cluster that hardly does anything but elect leaders, and overthrow them.
+void DrawTurmoil(Random* random, const std::set<std::string>& without, SimOptions* options) {
+  CoreOptions& core = options->replica.core;
+  core.election_ticks_min = 10;
+  core.election_ticks_max = 20;
+  core.heartbeat_ticks = 2;
+  core.stall_ticks = 10 * random->Between(2, 6);
+  core.snapshot_silence_ticks = 2 * core.election_ticks_max;
+  core.append_bytes_max = OneOf<uint64_t>(random, {1, 1, 200, 100'000});
+  core.window_bytes_max = std::max(core.window_bytes_max, core.append_bytes_max);
+  options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000});
+  options->revive_mean_us = 30'000;
+  for (const NamedChance& chance : kChances) {
+    const double share = static_cast<double>(random->Between(20, 100)) / 100.0;
+    if (!chance.turmoil || without.count(chance.name) != 0) continue;
+    options->*(chance.chance) = chance.max * share;
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> FaultNames() {
@@ -145,6 +167,7 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
     const double value = chance.max * static_cast<double>(random.Between(1, 100)) / 100.0;
     if (drawn && without.count(chance.name) == 0) options.*(chance.chance) = value;
   }
+  if (random.Chance(0.25)) DrawTurmoil(&random, without, &options);
   SKEIN_CHECK(options.replica.core.Validate().ok());
   return options;
 }

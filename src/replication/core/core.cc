@@ -144,6 +144,7 @@ bool Core::AcceptTerm(const Message& message) {
     return true;
   }
   if (message.term == term_) return true;
+  if (SKEIN_PLANTED("counts-old-acks") && std::get_if<AppendAck>(&message.body)) return true;
   // R9: a stale leader or candidate learns the newer term from the answer.
   if (vote != nullptr) return true;
   if (std::holds_alternative<AppendMessage>(message.body) ||
@@ -196,8 +197,10 @@ void Core::OnLogRead(const LogReadDone& event) {
   if (event.id == apply_log_read_) {
     apply_log_read_ = 0;
     if (event.entries.front()->index() != applying_.Next()) return;
+    const Index last = SKEIN_PLANTED("applies-replaced") ? std::min(log_.commit(), log_.durable())
+                                                         : apply_read_to_;
     for (const EntryPtr& entry : event.entries) {
-      if (entry->index() > apply_read_to_) break;
+      if (entry->index() > last) break;
       applying_ = entry->index();
       applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
       applying_bytes_ += entry->bytes();

@@ -177,6 +177,7 @@ class Core {
   absl::Status RefuseChange(const MembershipChange& change) const;
   absl::Status RefuseIfBehind(NodeId id) const;
   bool Reaches(const Progress& progress) const;
+  Index AddedAgainAt(NodeId id) const;
   absl::Status RefuseRemoval(const RemoveMember& change) const;
   bool AppendMembership(const Entry& entry);
   void TruncateFrom(Index first);
@@ -189,7 +190,7 @@ class Core {
 
   // core_snapshot.cc
   void OfferSnapshot(NodeId to, Progress* progress);
-  NodeId SnapshotSource(NodeId to) const;
+  NodeId SnapshotSource(NodeId to, Index at_least) const;
   void OnSnapshotOffer(const Message& message, const SnapshotOffer& offer);
   void OnSnapshotReport(const Message& message, const SnapshotReport& report);
   void OnSnapshotFetching(const SnapshotFetching& event);

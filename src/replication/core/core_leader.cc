@@ -193,6 +193,10 @@ void Core::SendAppends() {
 }
 
 void Core::SendAppend(NodeId to, Progress* progress) {
+  if (progress->next <= AddedAgainAt(to)) {  // R26
+    OfferSnapshot(to, progress);
+    return;
+  }
   const Index previous = progress->next.Previous();
   const auto point = log_.PointAt(previous);
   if (!point) {
