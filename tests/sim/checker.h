@@ -9,7 +9,8 @@
 //  4. applied <= commit <= last, applied <= durable (R5).
 //  5. What a message states of its sender's disk is there (R1, R2).
 //  6. Equal applied index, equal state.
-//  7. Every queue keeps its limit; a leader has one change of the membership under way.
+//  7. Every queue of the core and the replica keeps its limit (R19); a leader has one change of the
+//  membership under way.
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //  never.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
@@ -86,7 +87,7 @@ class Checker {
   void Commit(size_t node, const Membership& membership, const Entry& entry);
   void CheckChanges(size_t node, const Core& core);
   size_t CopiesOf(size_t index, const Membership& voters, size_t left_out) const;
-  void CheckLimits(size_t node, const Core& core);
+  void CheckLimits(size_t node, const Replica& replica);
   void CheckClaim(size_t node, Index match, const char* what);
 
   SimContext context_{};

@@ -89,6 +89,7 @@ void DrawLimits(Random* random, SimOptions* options) {
   core.uncommitted_bytes_max = OneOf<uint64_t>(random, {300, 1000, 4000, 1'000'000});
   core.applying_bytes_max = OneOf<uint64_t>(random, {1, 300, 2000, 1'000'000});
   core.memory_bytes_max = OneOf<uint64_t>(random, {0, 500, 2000, 1'000'000});
+  core.reads_waiting_max = OneOf<uint64_t>(random, {2, 10, 65'536});
   core.trim_step_entries = OneOf<uint64_t>(random, {1, 4, 16, 100});
   core.log_retention_bytes = OneOf<uint64_t>(random, {200, 1000, 10'000, 1'000'000});
   core.level_entries_max = OneOf<uint64_t>(random, {0, 2, 16, 256});
@@ -96,6 +97,7 @@ void DrawLimits(Random* random, SimOptions* options) {
   ReplicaOptions& replica = options->replica;
   replica.entry_bytes_max = OneOf<uint64_t>(random, {1, 100, 500, 100'000});
   replica.queue_bytes_max = OneOf<uint64_t>(random, {50, 300, 1'000'000});
+  replica.send_after_max = OneOf<size_t>(random, {16, 64, 4096});
   replica.entries_in_flight_max = OneOf<uint64_t>(random, {1, 2, 4});
   replica.eager_bytes = OneOf<uint64_t>(random, {1, 100, 64 << 10});
 }

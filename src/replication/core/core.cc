@@ -90,7 +90,7 @@ ProposeResult Core::Propose(uint32_t command_count, uint64_t cluster_time_ms,
                             std::string_view payload) {
   if (role_ != Role::kLeader) return {ProposeStatus::kNotLeader, nullptr};
   if (transfer_) return {ProposeStatus::kTransferring, nullptr};
-  if (log_.uncommitted_bytes() > options_.uncommitted_bytes_max) {
+  if (std::max(log_.uncommitted_bytes(), log_.undurable_bytes()) > options_.uncommitted_bytes_max) {
     return {ProposeStatus::kQueueFull, nullptr};
   }
   return {ProposeStatus::kAppended,

@@ -49,6 +49,14 @@ struct ChangeResult {
   EntryPtr entry;       // when appended
 };
 
+// How much waits where there is a limit (R19), beside what Log and Progress tell.
+struct QueueSizes {
+  uint64_t applying_bytes = 0;
+  size_t reads = 0;
+  size_t stamps = 0;
+  size_t log_reads = 0;
+};
+
 class Core {
  public:
   // `recovery` is what the log held, `applied` what the state machine holds.
@@ -109,6 +117,10 @@ class Core {
   // The log lost entries that this node has acknowledged; it must not vote until they are back.
   bool damaged() const { return damaged_; }
 
+  QueueSizes queues() const {
+    return {applying_bytes_, ReadsWaiting(), fresh_.size(), log_reads_.size()};
+  }
+
   // Aborts if the state contradicts itself.
   void CheckInvariants() const;
 
@@ -148,6 +160,7 @@ class Core {
   void OnHeartbeatAck(const Message& message, const HeartbeatAck& ack);
   void OnReadIndex(const Message& message, const ReadIndexMessage& read);
   void AddRead(ReadRequest request);
+  size_t ReadsWaiting() const;
   void StartRound();
   void ConfirmRounds();
   void AnswerRead(const ReadRequest& request, bool granted);
@@ -155,6 +168,7 @@ class Core {
   void UpdateAllMatched();
   void SendAppends();
   void SendAppend(NodeId to, Progress* progress);
+  Index LogGoesOnAfter() const;
   void RequestLogRead(NodeId to, Progress* progress);
   void SendCommits();
 

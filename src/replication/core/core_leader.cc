@@ -83,8 +83,15 @@ void Core::ConfirmRounds() {
   for (const ReadRequest& request : reads_.TakeProven(confirmed)) AnswerRead(request, true);
 }
 
+size_t Core::ReadsWaiting() const {
+  return reads_.size() + reads_before_commit_.size() + forward_waiting_.size() +
+         forward_in_flight_.size();
+}
+
 void Core::ReadIndex(uint64_t id) {
-  if (role_ == Role::kLeader) {
+  if (ReadsWaiting() >= options_.reads_waiting_max) {
+    ready_.reads.push_back({id, false, Index()});
+  } else if (role_ == Role::kLeader) {
     AddRead({.id = id});
   } else if (leader_ == NodeId()) {
     ready_.reads.push_back({id, false, Index()});
@@ -95,6 +102,11 @@ void Core::ReadIndex(uint64_t id) {
 
 void Core::OnReadIndex(const Message& message, const ReadIndexMessage& read) {
   if (role_ != Role::kLeader) return;  // the asker hears of the new term, and asks again
+  // Whoever asks again has given up its older question.
+  std::erase_if(reads_before_commit_, [&message](const ReadRequest& request) {
+    return request.peer == message.from && !request.IsStamp();
+  });
+  reads_.DropReadersOf(message.from);
   AddRead({.peer = message.from, .id = read.id});
 }
 
@@ -149,7 +161,7 @@ void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
   const bool same = point && point->at == ack.last.at && point->chain == ack.last.chain;
   Index agreed = std::min(same ? ack.last.at.index : ack.commit, log_.last_index());
   // Before it is offered a snapshot: it may have more than it knows to be committed.
-  const Index kept = trimmed_.Next();
+  const Index kept = LogGoesOnAfter();
   if (agreed < kept && ack.last.at.index >= kept && ack.previous_index > kept) agreed = kept;
   Notice(NameOf(message.from) + " rejected an append after index " +
          std::to_string(ack.previous_index.value()) + ", its log ends at term " +
@@ -216,16 +228,21 @@ void Core::SendAppend(NodeId to, Progress* progress) {
   Send(to, term_, std::move(append));
 }
 
+// What a follower must have at least to go on with this log. Term and chain of an entry that was
+// trimmed are not known, but those of where the log began are.
+Index Core::LogGoesOnAfter() const {
+  return trimmed_ == log_base_.at.index ? trimmed_ : trimmed_.Next();
+}
+
 // R19: what a slow follower needs is no longer in memory. Reads from the entry before, for its
 // term and chain.
 void Core::RequestLogRead(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
-  const bool at_start = previous == log_base_.at.index && trimmed_ == log_base_.at.index;
-  if (previous <= trimmed_ && !at_start) {
+  if (previous < LogGoesOnAfter()) {
     OfferSnapshot(to, progress);
     return;
   }
-  progress->log_read = ReadLog(at_start ? progress->next : previous);
+  progress->log_read = ReadLog(previous == log_base_.at.index ? progress->next : previous);
 }
 
 // Followers that wait for a revision must not wait for the next heartbeat to see it committed.

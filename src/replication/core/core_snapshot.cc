@@ -17,7 +17,7 @@ void Core::OfferSnapshot(NodeId to, Progress* progress) {
       progress->next <= added ? "from before it was added again" : "which was trimmed";
   SnapshotOffer offer;
   offer.id = next_offer_++;
-  offer.at_least = std::max(trimmed_.Next(), added);
+  offer.at_least = std::max(LogGoesOnAfter(), added);
   offer.source = SnapshotSource(to, offer.at_least);
   const Member* source = membership().Find(offer.source);
   offer.source_address = source == nullptr ? "" : source->address;
