@@ -13,6 +13,7 @@ void PendingOps::Add(const Entry& entry, std::vector<Proposal> proposals) {
   Revision next = entry.first_revision();
   for (Proposal& proposal : proposals) {
     const uint32_t count = proposal.command_count;
+    proposal.payload = std::string();  // the entry has it
     pending.waiting.push_back({std::move(proposal), next, {}});
     next = next + count;
   }

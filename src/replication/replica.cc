@@ -141,6 +141,10 @@ void Replica::Read(uint64_t deadline_us, ReadCallback done) {
     done(ReadOutcome::kNotConfirmed);
     return;
   }
+  if (reads_waiting() >= options_.core.reads_waiting_max) {
+    done(ReadOutcome::kQueueFull);
+    return;
+  }
   const uint64_t id = next_reader_++;
   readers_.emplace(id, Reader{deadline_us, std::move(done)});
   core_.ReadIndex(id);
@@ -165,10 +169,11 @@ void Replica::PerformReady(Ready ready) {
     log_store_->Write(std::move(*ready.persist));
   }
   for (Message& message : ready.send_now) transport_->Send(std::move(message));
-  if (!ready.send_after.empty()) {
-    send_after_.emplace_back(ready.send_after_id, std::move(ready.send_after));
-    SendAfter(persisted_write_);
+  for (Message& message : ready.send_after) {
+    if (send_after_.size() >= options_.send_after_max) send_after_.pop_front();
+    send_after_.emplace_back(ready.send_after_id, std::move(message));
   }
+  SendAfter(persisted_write_);
   if (!ready.apply.empty()) {
     for (const EntryPtr& entry : ready.apply) pending_.OnCommittedEntry(entry->position());
     state_machine_->Apply(std::move(ready.apply));
@@ -190,7 +195,7 @@ void Replica::PerformReady(Ready ready) {
 void Replica::SendAfter(uint64_t persisted_id) {
   persisted_write_ = std::max(persisted_write_, persisted_id);
   while (!send_after_.empty() && send_after_.front().first <= persisted_write_) {
-    for (Message& message : send_after_.front().second) transport_->Send(std::move(message));
+    transport_->Send(std::move(send_after_.front().second));
     send_after_.pop_front();
   }
 }

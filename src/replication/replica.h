@@ -34,6 +34,9 @@ struct ReplicaOptions {
   uint64_t entry_bytes_max = 1 << 20;
   // Proposals that wait to become an entry, in bytes; beyond it they are refused (R19).
   uint64_t queue_bytes_max = 32 << 20;
+  // Messages that wait for a term or a vote to be durable; beyond it the oldest is dropped (R19).
+  // Must hold a candidate's questions to all voters.
+  size_t send_after_max = 4096;
   // While so many entries are on their way to being committed, what arrives waits and becomes one
   // entry together; each entry costs every node messages and a sync, whatever its size.
   uint64_t entries_in_flight_max = 2;
@@ -46,6 +49,7 @@ enum class ReadOutcome {
   kGranted,       // and everything the reader must see is applied
   kNotConfirmed,  // nobody's leadership was confirmed, or not in time
   kBehind,        // it was, but what the reader must see was not applied here in time
+  kQueueFull,     // too many reads wait (R19)
 };
 using ReadCallback = absl::AnyInvocable<void(ReadOutcome)>;
 
@@ -84,6 +88,10 @@ class Replica {
     return !pending_.empty() || !queue_.empty() || !readers_.empty() || !readers_granted_.empty();
   }
   Revision applied_revision() const { return applied_revision_; }
+  // How much waits where there is a limit (R19).
+  uint64_t queue_bytes() const { return queue_bytes_; }
+  size_t messages_waiting() const { return send_after_.size(); }
+  size_t reads_waiting() const { return readers_.size() + readers_granted_.size(); }
   // Leader only.
   Lag LagOf(NodeId follower) const;
   Revision AppliedRevisionOf(NodeId follower) const;
@@ -120,7 +128,7 @@ class Replica {
   LagTracker lag_;
   std::deque<Proposal> queue_;
   uint64_t queue_bytes_ = 0;
-  std::deque<std::pair<uint64_t, std::vector<Message>>> send_after_;  // by the write they wait for
+  std::deque<std::pair<uint64_t, Message>> send_after_;  // with the write that each waits for
   uint64_t persisted_write_ = 0;
 
   uint64_t next_reader_ = 1;

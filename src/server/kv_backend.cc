@@ -139,6 +139,8 @@ absl::Status KvBackend::ReadError(ReadOutcome outcome) const {
           fmt::format("{} has applied revision {}, not yet all that was committed before the read",
                       view_->node_name(), state_->applied_revision().value()),
           LeaderDetail(ErrorReason::kBehind, "ask another node, or wait longer"));
+    case ReadOutcome::kQueueFull:
+      return WriteError(Outcome::kQueueFull);
     case ReadOutcome::kNotConfirmed:
       break;
   }
@@ -241,8 +243,7 @@ absl::Status KvBackend::WriteError(Outcome outcome) const {
                        name + " appended the write but could not see its outcome", detail);
     }
     case Outcome::kQueueFull:
-      return MakeError(absl::StatusCode::kResourceExhausted,
-                       name + " has too many uncommitted writes queued",
+      return MakeError(absl::StatusCode::kResourceExhausted, name + " has too many requests queued",
                        LeaderDetail(ErrorReason::kQueueFull, "send more slowly and try again"));
     case Outcome::kStopping:
       return MakeError(absl::StatusCode::kUnavailable, name + " is stopping",

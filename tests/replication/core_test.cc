@@ -22,7 +22,8 @@ EntryPtr Next(const LogPoint& previous, uint64_t term, const std::string& payloa
 }
 
 // A follower, n2, whose log holds these entries.
-Core Follower(std::vector<EntryPtr> entries, Index commit) {
+Core Follower(std::vector<EntryPtr> entries, Index commit, const CoreOptions& options = {},
+              uint64_t process = 1) {
   LogRecovery recovery;
   recovery.base.membership = ThreeVoters();
   recovery.hard_state = {Term(1), NodeId(), commit};
@@ -35,7 +36,7 @@ Core Follower(std::vector<EntryPtr> entries, Index commit) {
       recovery.tail.push_back(std::move(entry));
     }
   }
-  return Core(CoreOptions(), NodeId(2), std::move(recovery), LogPoint(), Random(1));
+  return Core(options, NodeId(2), std::move(recovery), LogPoint(), Random(process));
 }
 
 Received From(uint64_t leader, uint64_t term, AppendMessage append) {
@@ -74,6 +75,30 @@ TEST(Core, DropsAnAppendThatDoesNotFollow) {
   EXPECT_EQ(core.log().last_index(), Index(1));
 }
 
+// The id that the follower gives to its first question for a read.
+uint64_t IdOfQuestion(Core* core) {
+  core->Step(From(1, 1, {}));
+  (void)core->TakeReady();
+  core->ReadIndex(7);
+  for (const Message& message : core->TakeReady().send_now) {
+    if (const auto* read = std::get_if<ReadIndexMessage>(&message.body)) return read->id;
+  }
+  ADD_FAILURE() << "no question";
+  return 0;
+}
+
+// R15: the answer to what a former process of this node asked is from before the read began.
+TEST(Core, TakesNoAnswerToAQuestionOfItsFormerProcess) {
+  Core former = Follower({}, Index(0), {}, /*process=*/1);
+  Core core = Follower({}, Index(0), {}, /*process=*/2);
+  const uint64_t old_id = IdOfQuestion(&former);
+  const uint64_t id = IdOfQuestion(&core);
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(1), ReadIndexAck{old_id, true, {}}}, 0});
+  EXPECT_TRUE(core.TakeReady().reads.empty());
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(1), ReadIndexAck{id, true, {}}}, 0});
+  EXPECT_EQ(core.TakeReady().reads.size(), 1u);
+}
+
 TEST(Core, IgnoresWhatIsForAnother) {
   Core core = Follower({}, Index(0));
   core.Step(Received{Message{NodeId(1), NodeId(3), Term(7), HeartbeatMessage{}}, 0});
@@ -108,8 +133,8 @@ std::vector<EntryPtr> Entries(size_t count) {
 }
 
 // n2, leader of term 2, with a log of committed entries that are not in memory, and its no-op.
-Core Leader(const std::vector<EntryPtr>& committed) {
-  Core core = Follower(committed, committed.back()->index());
+Core Leader(const std::vector<EntryPtr>& committed, const CoreOptions& options = {}) {
+  Core core = Follower(committed, committed.back()->index(), options);
   uint64_t written = 0;
   const auto settle = [&core, &written] {
     for (Ready ready = core.TakeReady(); ready.persist; ready = core.TakeReady()) {
@@ -196,6 +221,113 @@ TEST(Core, AppliesNoEntryThatWasReplacedWhileItWasRead) {
   std::vector<EntryPtr> applied = core.TakeReady().apply;
   ASSERT_GE(applied.size(), 2u);
   for (const EntryPtr& entry : applied) EXPECT_NE(entry->chain(), entries[2]->chain());
+}
+
+// R19: the followers commit without it, so that nothing but its own disk is behind.
+TEST(Core, ALeaderWhoseOwnDiskIsBehindTakesNoMore) {
+  CoreOptions options;
+  options.uncommitted_bytes_max = 1000;
+  Core core = Leader(Entries(1), options);
+  ASSERT_EQ(core.role(), Role::kLeader);
+  std::vector<uint64_t> writes;
+  ProposeStatus status = ProposeStatus::kAppended;
+  for (int i = 0; i < 100 && status == ProposeStatus::kAppended; ++i) {
+    status = core.Propose(1, 0, std::string(50, 'x')).status;
+    const Ready ready = core.TakeReady();
+    if (ready.persist) writes.push_back(ready.persist->id);
+    for (const uint64_t follower : {1, 3}) {
+      core.Step(Received{Message{NodeId(follower), NodeId(2), Term(2),
+                                 AppendAck{.match = core.log().last_index()}},
+                         0});
+    }
+    EXPECT_EQ(core.commit(), core.log().last_index());
+  }
+  EXPECT_EQ(status, ProposeStatus::kQueueFull);
+  EXPECT_LE(core.log().undurable_bytes(), 1000 + 50 + Entry::kHeaderBytes);
+  core.Step(Persisted{writes.back()});
+  EXPECT_EQ(core.log().undurable_bytes(), 0u);
+  EXPECT_EQ(core.Propose(1, 0, "y").status, ProposeStatus::kAppended);
+}
+
+// R19: a follower does not trust its leaders, of which there may be many while its disk hangs, to
+// send no more than a window.
+TEST(Core, AFollowerWhoseDiskIsBehindTakesNoMoreThanALeaderMaySend) {
+  CoreOptions options;
+  options.window_bytes_max = 1000;
+  options.append_bytes_max = 500;
+  Core core = Follower({}, Index(0), options);
+  const std::vector<EntryPtr> entries = Entries(100);
+  LogPoint last;
+  uint64_t write = 0;
+  for (const EntryPtr& entry : entries) {
+    core.Step(From(1, 1, {last.at, last.chain, Index(0), {entry}}));
+    const Ready ready = core.TakeReady();
+    if (ready.persist) write = ready.persist->id;
+    last = entry->point();
+  }
+  const uint64_t entry_bytes = entries[0]->bytes();
+  EXPECT_LE(core.log().undurable_bytes(), 1500 + entry_bytes);
+  EXPECT_GT(core.log().undurable_bytes(), 1500u);
+  core.Step(Persisted{write});
+  const Index next = core.log().last_index().Next();
+  const LogPoint before = entries[next.value() - 2]->point();
+  core.Step(From(1, 1, {before.at, before.chain, Index(0), {entries[next.value() - 1]}}));
+  EXPECT_EQ(core.log().last_index(), next);
+}
+
+// R19
+TEST(Core, ReadsThatWaitHaveALimit) {
+  CoreOptions options;
+  options.reads_waiting_max = 2;
+  Core core = Follower({}, Index(0), options);
+  core.Step(Received{Message{NodeId(1), NodeId(2), Term(1), HeartbeatMessage{.round = 1}}, 0});
+  for (uint64_t id = 1; id <= 3; ++id) core.ReadIndex(id);
+  const Ready ready = core.TakeReady();
+  ASSERT_EQ(ready.reads.size(), 1u);
+  EXPECT_EQ(ready.reads[0].id, 3u);
+  EXPECT_FALSE(ready.reads[0].granted);
+  EXPECT_EQ(core.queues().reads, 2u);
+}
+
+// R19: before an entry of the leader's own term is committed, and after.
+TEST(Core, AFollowerThatAsksAgainWaitsOnce) {
+  Core core = Leader(Entries(1));
+  const auto hear = [&core](uint64_t from, MessageBody body) {
+    core.Step(Received{Message{NodeId(from), NodeId(2), Term(2), std::move(body)}, 0});
+  };
+  for (uint64_t id = 1; id <= 10; ++id) hear(1, ReadIndexMessage{.id = id});
+  hear(3, ReadIndexMessage{.id = 1});
+  EXPECT_EQ(core.queues().reads, 2u);
+  hear(1, AppendAck{.match = core.log().last_index()});
+  ASSERT_TRUE(core.CommittedInTerm());
+  for (uint64_t id = 11; id <= 20; ++id) hear(1, ReadIndexMessage{.id = id});
+  EXPECT_EQ(core.queues().reads, 2u);
+  hear(1, HeartbeatAck{.round = 100});
+  std::vector<uint64_t> answered;
+  for (const Message& message : core.TakeReady().send_now) {
+    const auto* ack = std::get_if<ReadIndexAck>(&message.body);
+    if (ack != nullptr && ack->granted) answered.push_back(ack->id);
+  }
+  EXPECT_EQ(answered, (std::vector<uint64_t>{1, 20}));
+}
+
+// R19: however often its link breaks while the disk is slow.
+TEST(Core, TheLogIsReadOnceAtATimeForAMember) {
+  const std::vector<EntryPtr> entries = Entries(5);
+  Core core = Leader(entries);
+  const AppendAck reject = {.rejected = true,
+                            .previous_index = Index(5),
+                            .last = entries[3]->point(),
+                            .commit = Index(3)};
+  size_t reads = 0;
+  for (int i = 0; i < 10; ++i) {
+    core.Step(LinkDown{NodeId(1), false});
+    core.Step(LinkUp{NodeId(1)});
+    core.Step(Received{Message{NodeId(1), NodeId(2), Term(2), reject}, 0});
+    reads += core.TakeReady().log_reads.size();
+  }
+  EXPECT_EQ(reads, 1u);
+  EXPECT_LE(core.queues().log_reads, 2u);  // the other one is for the state machine
 }
 
 // The log of a damaged node ends before what its state holds and what every member once had; it

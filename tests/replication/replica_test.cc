@@ -252,6 +252,38 @@ TEST_F(ReplicaTest, AReaderHearsThatNobodyIsConfirmedInTime) {
   EXPECT_EQ(heard_by_reader, ReadOutcome::kNotConfirmed);
 }
 
+// R19
+TEST_F(ReplicaTest, ReadersThatWaitHaveALimit) {
+  options_.core.reads_waiting_max = 2;
+  Start(3);
+  replica_->Step(Received{Message{NodeId(2), NodeId(1), Term(1), HeartbeatMessage{.round = 1}}, 0});
+  std::optional<ReadOutcome> heard[3];
+  for (std::optional<ReadOutcome>& by_reader : heard) {
+    Read(1000, &by_reader);
+    replica_->Perform();
+  }
+  EXPECT_EQ(heard[0], std::nullopt);
+  EXPECT_EQ(heard[1], std::nullopt);
+  EXPECT_EQ(heard[2], ReadOutcome::kQueueFull);
+}
+
+// R19: while a term is on its way to a disk that hangs, every message waits. The newest are kept.
+TEST_F(ReplicaTest, MessagesThatWaitForATermHaveALimit) {
+  options_.send_after_max = 10;
+  Start(3);
+  for (uint64_t round = 1; round <= 100; ++round) {
+    replica_->Step(
+        Received{Message{NodeId(2), NodeId(1), Term(1), HeartbeatMessage{.round = round}}, 0});
+    replica_->Perform();
+  }
+  EXPECT_TRUE(transport_.sent.empty());
+  EXPECT_EQ(replica_->messages_waiting(), 10u);
+  PersistAll();
+  ASSERT_GE(transport_.sent.size(), 10u);
+  EXPECT_EQ(std::get<HeartbeatAck>(transport_.sent[9].body).round, 100u);
+  EXPECT_EQ(std::get<HeartbeatAck>(transport_.sent[0].body).round, 91u);
+}
+
 TEST_F(ReplicaTest, AFailedDiskStopsEverything) {
   Lead();
   std::vector<ProposalResult> heard;

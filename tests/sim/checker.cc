@@ -7,6 +7,13 @@
 #include "replication/command.h"
 
 namespace skein::sim {
+namespace {
+
+constexpr size_t kNobody = ~size_t{0};
+constexpr uint64_t kOneWriteBytes = 4096;  // more than any write of a client, and its frame, takes
+constexpr size_t kStampsMax = 64;
+
+}  // namespace
 
 void Checker::Connect(const SimContext& context, const Membership& initial,
                       std::vector<const DiskImage*> disks) {
@@ -37,10 +44,25 @@ void Checker::OnTruncate(size_t node, Index first) {
   for (size_t i = first.value(); i <= std::min(witnessed.size(), committed_.size()); ++i) {
     const CommittedEntry& entry = committed_[i - 1];
     if (witnessed[i - 1] != std::pair(entry.term, entry.chain)) return;
-    Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
-                        NodeName(node), first.value(), i));
-    return;
+    if (CopiesOf(i, *entry.voters, node) >= entry.voters->QuorumSize()) continue;
+    return Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
+                               NodeName(node), first.value(), i));
   }
+}
+
+// Of the committed entry, among these voters but for one: those that have had it durable and have
+// not truncated it.
+size_t Checker::CopiesOf(size_t index, const Membership& voters, size_t left_out) const {
+  const CommittedEntry& entry = committed_[index - 1];
+  size_t copies = 0;
+  for (const Member& member : voters.members) {
+    const size_t node = member.id.value() - 1;
+    if (!member.voter || node == left_out) continue;
+    const auto& witnessed = disks_[node]->witnessed;
+    if (witnessed.size() < index) continue;
+    if (witnessed[index - 1] == std::pair(entry.term, entry.chain)) ++copies;
+  }
+  return copies;
 }
 
 void Checker::CheckClaim(size_t node, Index match, const char* what) {
@@ -138,7 +160,7 @@ void Checker::AfterPerform(size_t node, const Replica& replica) {
   }
   CheckCommit(node, core);
   CheckChanges(node, core);
-  CheckLimits(node, core);
+  CheckLimits(node, replica);
 }
 
 void Checker::CheckCommit(size_t node, const Core& core) {
@@ -168,14 +190,12 @@ void Checker::CheckCommit(size_t node, const Core& core) {
 // The first time that anyone takes this entry for committed.
 void Checker::Commit(size_t node, const Membership& membership, const Entry& entry) {
   const size_t index = entry.index().value();
-  committed_.push_back({entry.term(), entry.chain()});
-  size_t copies = 0;
-  for (const Member& member : membership.members) {
-    if (!member.voter) continue;
-    const auto& witnessed = disks_[member.id.value() - 1]->witnessed;
-    if (witnessed.size() < index) continue;
-    if (witnessed[index - 1] == std::pair(entry.term(), entry.chain())) ++copies;
+  auto voters = committed_.empty() ? nullptr : committed_.back().voters;
+  if (voters == nullptr || *voters != membership) {
+    voters = std::make_shared<const Membership>(membership);
   }
+  committed_.push_back({entry.term(), entry.chain(), std::move(voters)});
+  const size_t copies = CopiesOf(index, membership, kNobody);
   if (copies < membership.QuorumSize()) {
     Violate(fmt::format("{} takes index {} for committed, but only {} of {} voters have it durable",
                         NodeName(node), index, copies, membership.VoterCount()));
@@ -220,15 +240,41 @@ std::vector<std::pair<Term, uint64_t>> Checker::CommittedUpTo(Index index) const
   return entries;
 }
 
-void Checker::CheckLimits(size_t node, const Core& core) {
-  const CoreOptions& limits = context_.options->replica.core;
-  // A queue takes what finds it not yet full.
-  const uint64_t one_more = context_.options->replica.entry_bytes_max + 4096;
-  if (core.role() == Role::kLeader && core.CommittedInTerm() &&
-      core.log().uncommitted_bytes() > limits.uncommitted_bytes_max + one_more + 4096) {
-    Violate(fmt::format("{} holds {} uncommitted bytes", NodeName(node),
-                        core.log().uncommitted_bytes()));
+// A queue takes what finds it not yet full: one entry, or one append, more than its limit.
+void Checker::CheckLimits(size_t node, const Replica& replica) {
+  const ReplicaOptions& options = context_.options->replica;
+  const CoreOptions& limits = options.core;
+  const Core& core = replica.core();
+  const Log& log = core.log();
+  const uint64_t entry = options.entry_bytes_max + kOneWriteBytes;
+  const uint64_t append = limits.append_bytes_max + entry;
+  const uint64_t window = limits.window_bytes_max + append;
+  const size_t members = disks_.size();
+  const auto check = [this, node](const char* what, uint64_t size, uint64_t limit) {
+    if (size <= limit) return;
+    Violate(fmt::format("{} holds {} {}, at most {}", NodeName(node), size, what, limit));
+  };
+  if (core.role() == Role::kLeader && core.CommittedInTerm()) {
+    check("uncommitted bytes", log.uncommitted_bytes(), limits.uncommitted_bytes_max + 2 * entry);
   }
+  check("bytes that are not durable", log.undurable_bytes(),
+        std::max(limits.uncommitted_bytes_max, window) + append);
+  // The rest of the memory is of entries that are not committed or not durable.
+  const Index oldest = log.base().at.index.Next();
+  if (oldest <= std::min(log.commit(), log.durable())) {
+    check("bytes in memory", log.memory_bytes(), limits.memory_bytes_max + entry);
+  }
+  for (const auto& [id, progress] : core.progress()) {
+    check("bytes on their way to a member", progress.in_flight_bytes(), window);
+  }
+  const QueueSizes queues = core.queues();
+  check("bytes to be applied", queues.applying_bytes, limits.applying_bytes_max + append + entry);
+  check("reads", queues.reads, limits.reads_waiting_max + 2 * members);
+  check("readers", replica.reads_waiting(), limits.reads_waiting_max);
+  check("stamps", queues.stamps, kStampsMax);
+  check("log reads", queues.log_reads, 2 * members);
+  check("bytes of proposals", replica.queue_bytes(), options.queue_bytes_max + entry);
+  check("messages that wait for a write", replica.messages_waiting(), options.send_after_max);
 }
 
 void Checker::OnRefused(const std::string& who, const std::string& value) {

@@ -4,12 +4,14 @@
 //  1. One leader in a term. Terms and votes on a disk never go back.
 //  2. Entries of the same term and index are the same, with all before them (by chain hash).
 //  3. One committed history; every node's commit and applied positions are a prefix of it; an
-//     entry is committed only when a quorum of voters has it durable; it is never truncated.
+//     entry is committed only when a quorum of voters has it durable, and no truncation leaves less
+//     than that. (A voter that was not counted may still follow a leader that is deposed.)
 //  4. applied <= commit <= last, applied <= durable (R5).
 //  5. What a message states of its sender's disk is there (R1, R2).
 //  6. Equal applied index, equal state.
 //     Entries are relayed by who was asked to in that term, committed ones only (R35).
-//  7. Every queue keeps its limit; a leader has one change of the membership under way.
+//  7. Every queue of the core and the replica keeps its limit (R19); a leader has one change of the
+//  membership under way.
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //  never.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
@@ -17,6 +19,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <tuple>
@@ -74,6 +77,7 @@ class Checker {
   struct CommittedEntry {
     Term term;
     uint64_t chain = 0;
+    std::shared_ptr<const Membership> voters;  // whose quorum has committed it
     uint64_t digest = 0;  // of the state after it, once some node has applied it
     bool digest_known = false;
   };
@@ -85,7 +89,8 @@ class Checker {
   void CheckCommit(size_t node, const Core& core);
   void Commit(size_t node, const Membership& membership, const Entry& entry);
   void CheckChanges(size_t node, const Core& core);
-  void CheckLimits(size_t node, const Core& core);
+  size_t CopiesOf(size_t index, const Membership& voters, size_t left_out) const;
+  void CheckLimits(size_t node, const Replica& replica);
   void CheckClaim(size_t node, Index match, const char* what);
   void CheckRelay(size_t node, const Message& message, const AppendMessage& append);
 

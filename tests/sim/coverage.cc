@@ -50,6 +50,7 @@ constexpr std::array<const char*, kMarkCount> kNames = {
     "linearizable reads on followers",
     "bounded reads",
     "reads refused as behind",
+    "reads refused for a full queue",
     "reads failed",
     "members added",
     "members promoted",

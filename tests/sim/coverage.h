@@ -54,6 +54,7 @@ enum class Mark : uint8_t {
   kReadOnFollower,
   kReadBounded,
   kReadBehind,
+  kReadQueueFull,
   kReadFailed,
   kMemberAdded,
   kMemberPromoted,

@@ -92,6 +92,19 @@ size_t Nemesis::LeaderOrAny() {
   return leaders[random_.Below(leaders.size())];
 }
 
+uint64_t Nemesis::ElectionMicros() const {
+  const CoreOptions& core = context_.options->replica.core;
+  return core.election_ticks_min * core.tick_ms * 1000;
+}
+
+// In random order.
+std::vector<size_t> Nemesis::OtherVoters(size_t node) {
+  std::vector<size_t> others = CommittedMembers(true);
+  std::erase(others, node);
+  Shuffle(&others, &random_);
+  return others;
+}
+
 void Nemesis::Crash() { (*nodes_)[LeaderOrAny()]->Crash(/*power=*/false); }
 
 void Nemesis::CrashAll() {
@@ -109,8 +122,7 @@ void Nemesis::Freeze(size_t number, bool whole_host) {
   SimNode* node = (*nodes_)[number].get();
   if (stopped_ || node->paused()) return;
   node->Pause();
-  const CoreOptions& core = context_.options->replica.core;
-  const uint64_t pause_us = random_.Below(4 * core.election_ticks_min * core.tick_ms * 1000);
+  const uint64_t pause_us = random_.Below(4 * ElectionMicros());
   const uint64_t until_us = context_.now_us() + pause_us + random_.Below(20'000);
   for (size_t other = 0; whole_host && other < nodes_->size(); ++other) {
     if (other != number) network_->Clog(other, number, until_us);
@@ -120,12 +132,19 @@ void Nemesis::Freeze(size_t number, bool whole_host) {
   });
 }
 
+// Anyhow; or so that the leader keeps as many as it can without having a quorum.
 void Nemesis::Partition() {
   if (nodes_->size() < 2) return;
   context_.coverage->Count(Mark::kPartition);
   std::vector<std::pair<size_t, size_t>> links;
   std::vector<bool> side;
   for (size_t i = 0; i < nodes_->size(); ++i) side.push_back(random_.Chance(0.5));
+  if (random_.Chance(0.5)) {
+    const size_t leader = LeaderOrAny();
+    size_t kept = 0;
+    for (const size_t voter : OtherVoters(leader)) side[voter] = ++kept < Quorum() - 1;
+    side[leader] = true;
+  }
   for (size_t a = 0; a < nodes_->size(); ++a) {
     for (size_t b = 0; b < nodes_->size(); ++b) {
       if (side[a] != side[b]) links.emplace_back(a, b);
@@ -184,9 +203,7 @@ void Nemesis::Clog() {
   const size_t one = OtherThan(node);
   const bool all = random_.Chance(0.5);
   const uint64_t directions = random_.Between(1, 3);
-  const CoreOptions& core = context_.options->replica.core;
-  const uint64_t until_us =
-      context_.now_us() + random_.Below(3 * core.election_ticks_min * core.tick_ms * 1000);
+  const uint64_t until_us = context_.now_us() + random_.Below(3 * ElectionMicros());
   for (size_t other = 0; other < nodes_->size(); ++other) {
     if (other == node || (!all && other != one)) continue;
     if ((directions & 1) != 0) network_->Clog(node, other, until_us);
@@ -238,7 +255,10 @@ void Nemesis::StallDisk() {
   const size_t node = LeaderOrAny();
   context_.trace->Say("the disk of " + NodeName(node) + " hangs");
   const uint64_t mean_us = random_.Chance(0.3) ? 5'000'000 : 500'000;
-  (*nodes_)[node]->faults().stalled_until_us = context_.now_us() + Exponential(&random_, mean_us);
+  const uint64_t until_us = context_.now_us() + Exponential(&random_, mean_us);
+  const uint64_t what = random_.Between(1, 3);  // reads, writes, or both
+  if ((what & 1) != 0) (*nodes_)[node]->faults().reads_stalled_until_us = until_us;
+  if ((what & 2) != 0) (*nodes_)[node]->faults().stalled_until_us = until_us;
 }
 
 void Nemesis::FailDisk() { (*nodes_)[LeaderOrAny()]->faults().fail_next_write = true; }
@@ -249,26 +269,57 @@ void Nemesis::FillDisk() {
   Until(2'000'000, [node] { node->faults().full = false; });
 }
 
+// What it sends to the others waits; with those for whom it does not it is less than a quorum.
+void Nemesis::HearFew(size_t leader, uint64_t for_us) {
+  if (Quorum() < 2) return;
+  const std::vector<size_t> others = OtherVoters(leader);
+  for (size_t i = random_.Below(Quorum() - 1); i < others.size(); ++i) {
+    network_->Clog(leader, others[i], context_.now_us() + for_us);
+  }
+}
+
 // A leader that has just won is struck while its first entries are on their way.
-void Nemesis::OnLeader(size_t node) {
+void Nemesis::OnLeader(size_t node, Term term) {
   if (stopped_) return;
   if (context_.options->replay > 0 && random_.Chance(0.3)) network_->ReplayOld(node);
+  const uint64_t while_us = random_.Below(2 * ElectionMicros());
+  if (random_.Chance(context_.options->few)) HearFew(node, while_us);
+  if (random_.Chance(context_.options->stale)) network_->ReplayAnswers(node, term, while_us);
   if (!random_.Chance(context_.options->coup)) return;
-  const uint64_t delay_us = Exponential(&random_, 5 * context_.options->delay_mean_us);
-  context_.scheduler->After(delay_us, [this, node] {
-    if (stopped_) return;
-    SimNode* target = (*nodes_)[node].get();
-    switch (random_.Below(3)) {
-      case 0:
-        return target->Crash(/*power=*/false);
-      case 1:
-        target->Pause();
-        return Until(1'000'000, [target] { target->Resume(); });
-      default:
-        CutAll(node, true, true, true);
-        return Until(1'000'000, [this, node] { CutAll(node, true, true, false); });
-    }
-  });
+  const uint64_t delays = random_.Chance(0.5) ? 5 : 20;
+  const uint64_t delay_us = Exponential(&random_, delays * context_.options->delay_mean_us);
+  context_.scheduler->After(delay_us, [this, node] { Overthrow(node); });
+}
+
+void Nemesis::OnCandidate(size_t node, Term term) {
+  if (stopped_ || !random_.Chance(context_.options->stale)) return;
+  network_->ReplayAnswers(node, term, ElectionMicros());
+}
+
+// What else it has sent by then does not arrive, as often as not.
+void Nemesis::OnFirstCommit(size_t node) {
+  if (!random_.Chance(context_.options->coup / 2)) return;
+  context_.scheduler->After(0, [this, node] { Overthrow(node); });
+}
+
+void Nemesis::Overthrow(size_t node) {
+  if (stopped_) return;
+  SimNode* target = (*nodes_)[node].get();
+  switch (random_.Below(4)) {
+    case 0:
+      return target->Crash(/*power=*/false);
+    case 1:  // what the others have of it, it will not have itself
+      target->faults().stalled_until_us = context_.now_us() + ElectionMicros();
+      return context_.scheduler->After(random_.Below(ElectionMicros()), [this, target] {
+        if (!stopped_) target->Crash(/*power=*/false);
+      });
+    case 2:
+      target->Pause();
+      return Until(1'000'000, [target] { target->Resume(); });
+    default:
+      CutAll(node, true, true, true);
+      return Until(1'000'000, [this, node] { CutAll(node, true, true, false); });
+  }
 }
 
 // The host freezes while the answers are on their way.
@@ -355,7 +406,7 @@ void Nemesis::BreakForGood(size_t node) {
       return CutAll(node, false, true, true);
     case 4:
       context_.trace->Say("the disk of " + NodeName(node) + " hangs for ever");
-      target.faults().stalled_until_us = kForEver;
+      target.faults() = {.stalled_until_us = kForEver, .reads_stalled_until_us = kForEver};
       return;
     default:
       return target.Pause();
@@ -379,6 +430,10 @@ std::vector<size_t> Nemesis::HealQuorum() {
   const bool change_under_way = keeper_->ChangeIsUnderWay();
   std::vector<size_t> voters = CommittedMembers(true);
   Shuffle(&voters, &random_);
+  // A leader that nobody mends is the hardest case.
+  const size_t leader = LeaderOrAny();
+  std::stable_partition(voters.begin(), voters.end(),
+                        [leader](size_t node) { return node != leader; });
   std::stable_partition(voters.begin(), voters.end(),
                         [this](size_t node) { return !(*nodes_)[node]->IsDamaged(); });
   std::stable_partition(voters.begin(), voters.end(),

@@ -18,8 +18,11 @@ class Nemesis {
           SimRpc* rpc, Random random);
 
   void Start();
-  // The node has won an election.
-  void OnLeader(size_t node);
+  // The node asks for votes in this term, or has won.
+  void OnCandidate(size_t node, Term term);
+  void OnLeader(size_t node, Term term);
+  // It commits for the first time since.
+  void OnFirstCommit(size_t node);
   // The node sends a heartbeat.
   void OnHeartbeat(size_t node);
 
@@ -44,6 +47,8 @@ class Nemesis {
   void CutOneWay();
   void Clog();
   void Swizzle();
+  void Overthrow(size_t node);
+  void HearFew(size_t leader, uint64_t for_us);
   void BreakStream();
   void Garble();
   void StallDisk();
@@ -58,6 +63,9 @@ class Nemesis {
   size_t OtherThan(size_t node);
   // The leader, more often than not, if there is one.
   size_t LeaderOrAny();
+  uint64_t ElectionMicros() const;  // the shortest time to an election
+  size_t Quorum() const { return CommittedMembers(true).size() / 2 + 1; }
+  std::vector<size_t> OtherVoters(size_t node);
   void CutAll(size_t node, bool to_it, bool from_it, bool cut);
   // One more voter may lose what it has: a quorum keeps every committed entry.
   bool MayLoseOne() const;

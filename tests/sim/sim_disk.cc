@@ -232,11 +232,28 @@ void SimLogStore::Read(LogRead read) {
     done.entries.push_back(entry);
   }
   context_.coverage->Count(Mark::kLogRead, done.entries.size());
-  last_read_us_ = std::max(
-      last_read_us_, context_.now_us() + Exponential(&random_, context_.options->sync_mean_us));
-  context_.scheduler->At(last_read_us_, [this, done = std::move(done), alive = alive_] {
-    if (*alive && !failed_) sink_->Post(done);
-  });
+  reads_.push_back(std::move(done));
+  if (reads_.size() == 1) BeginRead();
+}
+
+void SimLogStore::BeginRead() {
+  context_.scheduler->After(Exponential(&random_, context_.options->sync_mean_us),
+                            [this, alive = alive_] {
+                              if (*alive) FinishRead();
+                            });
+}
+
+void SimLogStore::FinishRead() {
+  if (failed_) return;
+  if (faults_->reads_stalled_until_us > context_.now_us()) {
+    context_.scheduler->After(kStallPollUs, [this, alive = alive_] {
+      if (*alive) FinishRead();
+    });
+    return;
+  }
+  sink_->Post(std::move(reads_.front()));
+  reads_.pop_front();
+  if (!reads_.empty()) BeginRead();
 }
 
 // Sometimes at once, sometimes with the next write.

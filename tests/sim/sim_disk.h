@@ -60,7 +60,8 @@ struct DiskImage {
 
 // What is wrong with a disk at the moment; set by whoever injects faults.
 struct DiskFaults {
-  uint64_t stalled_until_us = 0;
+  uint64_t stalled_until_us = 0;  // writes
+  uint64_t reads_stalled_until_us = 0;
   bool fail_next_write = false;
   bool full = false;  // every write fails
 };
@@ -87,6 +88,8 @@ class SimLogStore final : public LogStore {
   void Crash();
 
  private:
+  void BeginRead();
+  void FinishRead();
   void BeginSync();
   void FinishSync(size_t writes);
   void WriteToImage(const LogWrite& write);
@@ -102,7 +105,7 @@ class SimLogStore final : public LogStore {
   bool syncing_ = false;
   bool failed_ = false;
   Index trim_to_;
-  uint64_t last_read_us_ = 0;
+  std::deque<LogReadDone> reads_;  // under way
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kUnderWayMax = 256;  // of each kind
 constexpr size_t kOldMax = 32;
+constexpr size_t kAnswersMax = 12;
 constexpr uint64_t kReopenMeanUs = 30'000;
 
 size_t PlaceOf(NodeId id) { return id.value() - 1; }
@@ -118,10 +119,22 @@ void SimNetwork::Send(size_t from, const Message& message) {
                              Deliver(from, to, bytes);
                            });
   }
-  if (options.replay > 0 && random_.Chance(0.05)) {
-    link.old.push_back(bytes);
-    if (link.old.size() > kOldMax) link.old.erase(link.old.begin() + random_.Below(kOldMax));
+  Remember(message, bytes, &link);
+}
+
+void SimNetwork::Remember(const Message& message, const grpc::ByteBuffer& bytes, Link* link) {
+  if (context_.options->replay > 0 && random_.Chance(0.05)) {
+    link->old.push_back(bytes);
+    if (link->old.size() > kOldMax) link->old.erase(link->old.begin() + random_.Below(kOldMax));
   }
+  const auto* append = std::get_if<AppendAck>(&message.body);
+  const auto* vote = std::get_if<VoteAck>(&message.body);
+  const bool agrees = (append != nullptr && !append->rejected) ||
+                      (vote != nullptr && vote->granted) ||
+                      std::holds_alternative<HeartbeatAck>(message.body);
+  if (context_.options->stale == 0 || !agrees) return;
+  link->answers.insert_or_assign({message.term, message.body.index()}, bytes);
+  if (link->answers.size() > kAnswersMax) link->answers.erase(link->answers.begin());
 }
 
 // Behind what was held before, so that a clog does not change the order.
@@ -208,8 +221,11 @@ void SimNetwork::OnEnd(size_t node) {
 
 void SimNetwork::Forget(size_t node) {
   for (size_t other = 0; other < nodes_; ++other) {
-    LinkOf(node, other).old.clear();
-    LinkOf(other, node).old.clear();
+    for (Link* link : {&LinkOf(node, other), &LinkOf(other, node)}) {
+      link->old.clear();
+      link->answers.clear();
+      ++link->wipes;
+    }
   }
 }
 
@@ -250,6 +266,21 @@ void SimNetwork::ReplayOld(size_t to) {
   }
 }
 
+void SimNetwork::ReplayAnswers(size_t to, Term before, uint64_t within_us) {
+  for (size_t from = 0; from < nodes_; ++from) {
+    const uint64_t wipes = LinkOf(from, to).wipes;
+    for (const auto& [key, bytes] : LinkOf(from, to).answers) {
+      if (key.first >= before || random_.Chance(0.3)) continue;
+      context_.coverage->Count(Mark::kMessageReplayed);
+      context_.scheduler->After(random_.Below(within_us + 1),
+                                [this, from, to, wipes, bytes = bytes] {
+                                  if (!calm_ && LinkOf(from, to).wipes == wipes)
+                                    Deliver(from, to, bytes);
+                                });
+    }
+  }
+}
+
 void SimNetwork::HealAll() {
   calm_ = true;
   for (size_t from = 0; from < nodes_; ++from) {
@@ -258,7 +289,9 @@ void SimNetwork::HealAll() {
       link.cuts = 0;
       link.clogged_until_us = 0;
       link.garbles = false;
-      Release(from, to, link.stream);
+      // What was held back need not wait until the clog would have been over.
+      context_.scheduler->After(
+          0, [this, from, to, stream = link.stream] { Release(from, to, stream); });
       if (link.stream->swallows) Break(from, to);
     }
   }

@@ -8,7 +8,9 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <deque>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "replication/transport.h"
@@ -51,6 +53,8 @@ class SimNetwork {
   void Clog(size_t from, size_t to, uint64_t until_us);
   // Messages that were sent to the node long ago arrive once more.
   void ReplayOld(size_t to);
+  // So do, within this time, the answers that it was given in terms before this one.
+  void ReplayAnswers(size_t to, Term before, uint64_t within_us);
   // What is under way on the stream is lost from some point on.
   void Break(size_t from, size_t to);
   // A byte of the next message changes on the way.
@@ -85,11 +89,15 @@ class SimNetwork {
     uint64_t cut_number = 0;  // that it has been cut
     bool garbles = false;
     uint64_t clogged_until_us = 0;
+    uint64_t wipes = 0;                // of the nodes at its ends
     std::deque<grpc::ByteBuffer> old;  // for replays
+    // The last answer of each kind of body in each of the last terms, for replays.
+    std::map<std::pair<Term, size_t>, grpc::ByteBuffer> answers;
   };
 
   Link& LinkOf(size_t from, size_t to) { return links_[from * nodes_ + to]; }
   bool CanConnect(size_t from, size_t to);
+  void Remember(const Message& message, const grpc::ByteBuffer& bytes, Link* link);
   void Arrive(size_t from, size_t to, const StreamPtr& stream, Parcel parcel);
   void Release(size_t from, size_t to, const StreamPtr& stream);
   void Pass(size_t from, size_t to, const StreamPtr& stream, Parcel parcel);

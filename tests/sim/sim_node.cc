@@ -376,9 +376,11 @@ void SimNode::OnRoleChange(const RoleChange& change) {
     context_.trace->Say(fmt::format("{} is {} in term {}: {}", NodeName(node_),
                                     RoleName(change.role), change.term.value(), change.reason));
   }
+  if (change.role == Role::kCandidate) hooks_.on_candidate(change.term);
   if (change.role == Role::kLeader) {
     context_.coverage->Count(Mark::kElection);
-    hooks_.on_leader();
+    has_committed_ = false;
+    hooks_.on_leader(change.term);
     if (change.reason.find("refuses connections") != std::string::npos) {
       context_.coverage->Count(Mark::kFastElection);
     }
@@ -386,6 +388,11 @@ void SimNode::OnRoleChange(const RoleChange& change) {
     const bool stalled = change.reason.find("own disk") != std::string::npos;
     context_.coverage->Count(stalled ? Mark::kStallGivenUp : Mark::kLeaderSteppedDown);
   }
+}
+
+void SimNode::OnStage(Stage stage, Index) {
+  if (stage != Stage::kCommitted || role_ != Role::kLeader) return;
+  if (!std::exchange(has_committed_, true)) hooks_.on_first_commit();
 }
 
 void SimNode::OnAppended(const std::vector<EntryPtr>& entries) {

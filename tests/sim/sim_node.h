@@ -24,8 +24,10 @@ class SimNode final : public EventSink,
   SimNode(const SimContext& context, size_t node, const Membership& membership, Random random);
 
   struct Hooks {
-    std::function<void()> on_leader;     // it has won an election
-    std::function<void()> on_heartbeat;  // it has sent one
+    std::function<void(Term)> on_candidate;  // it asks for votes
+    std::function<void(Term)> on_leader;     // it has won an election
+    std::function<void()> on_first_commit;   // since then
+    std::function<void()> on_heartbeat;      // it has sent one
     std::function<SimNode&(NodeId)> node;
   };
   // Once, before Start. Both outlive the node.
@@ -100,7 +102,7 @@ class SimNode final : public EventSink,
   void Fetch(const SnapshotFetch& fetch) override;
   void OnRoleChange(const RoleChange& change) override;
   void OnAppended(const std::vector<EntryPtr>& entries) override;
-  void OnStage(Stage, Index) override {}
+  void OnStage(Stage stage, Index index) override;
   void OnMembership(const MembershipsInForce& memberships) override;
   void OnNotice(const std::string& notice) override;
 
@@ -133,6 +135,7 @@ class SimNode final : public EventSink,
   uint32_t version_ = kProtocolVersion;  // that it speaks
   bool paused_ = false;
   Role role_ = Role::kFollower;
+  bool has_committed_ = false;  // since it has won
 };
 
 }  // namespace skein::sim

@@ -151,6 +151,11 @@ void SimOperator::Remove(SimNode* leader) {
   const std::vector<Member>& members = leader->replica()->core().membership().members;
   size_t node = PlaceOf(members[random_.Below(members.size())].id);
   if (const std::optional<size_t> wiped = WipedMember()) node = *wiped;
+  // A voter with a damaged log does not vote, and nobody can repair it without a leader: nobody
+  // takes another one away from beside it.
+  const bool damage = std::any_of(nodes_->begin(), nodes_->end(),
+                                  [](const auto& other) { return other->IsDamaged(); });
+  if (damage && !wiped_[node]) return;
   const bool itself = node == leader->number();
   leader->Change(RemoveMember{IdOf(node)}, [this, node, itself](const absl::Status& status) {
     if (!status.ok()) return context_.coverage->Count(Mark::kChangeRefused);

@@ -47,6 +47,7 @@ struct NamedChance {
   const char* name;
   double SimOptions::*chance;
   double max;
+  bool turmoil = false;  // never missing where leaders are overthrown all the time
 };
 
 constexpr NamedChance kChances[] = {
@@ -54,7 +55,9 @@ constexpr NamedChance kChances[] = {
     {"dup", &SimOptions::duplicate, 0.1},
     {"reorder", &SimOptions::reorder, 0.1},
     {"replay", &SimOptions::replay, 0.05},
-    {"coup", &SimOptions::coup, 0.9},
+    {"coup", &SimOptions::coup, 0.9, true},
+    {"few", &SimOptions::few, 0.9, true},
+    {"stale", &SimOptions::stale, 1.0, true},
     {"freeze", &SimOptions::freeze, 0.01},
     {"drift", &SimOptions::drift, 0.05},
     {"half-drain", &SimOptions::half_drain, 0.5},
@@ -87,6 +90,7 @@ void DrawLimits(Random* random, SimOptions* options) {
   core.uncommitted_bytes_max = OneOf<uint64_t>(random, {300, 1000, 4000, 1'000'000});
   core.applying_bytes_max = OneOf<uint64_t>(random, {1, 300, 2000, 1'000'000});
   core.memory_bytes_max = OneOf<uint64_t>(random, {0, 500, 2000, 1'000'000});
+  core.reads_waiting_max = OneOf<uint64_t>(random, {2, 10, 65'536});
   core.trim_step_entries = OneOf<uint64_t>(random, {1, 4, 16, 100});
   core.log_retention_bytes = OneOf<uint64_t>(random, {200, 1000, 10'000, 1'000'000});
   core.level_entries_max = OneOf<uint64_t>(random, {0, 2, 16, 256});
@@ -94,6 +98,7 @@ void DrawLimits(Random* random, SimOptions* options) {
   ReplicaOptions& replica = options->replica;
   replica.entry_bytes_max = OneOf<uint64_t>(random, {1, 100, 500, 100'000});
   replica.queue_bytes_max = OneOf<uint64_t>(random, {50, 300, 1'000'000});
+  replica.send_after_max = OneOf<size_t>(random, {16, 64, 4096});
   replica.entries_in_flight_max = OneOf<uint64_t>(random, {1, 2, 4});
   replica.eager_bytes = OneOf<uint64_t>(random, {1, 100, 64 << 10});
 }
@@ -113,6 +118,25 @@ void DrawLoad(Random* random, SimOptions* options) {
   options->call_deadline_us = OneOf<uint64_t>(random, {300'000, 1'500'000, 5'000'000});
   options->write_share = OneOf<double>(random, {0.3, 0.6, 0.9});
   options->delete_share = OneOf<double>(random, {0.0, 0.1, 0.4});
+}
+
+// A cluster that hardly does anything but elect leaders, and overthrow them.
+void DrawTurmoil(Random* random, const std::set<std::string>& without, SimOptions* options) {
+  CoreOptions& core = options->replica.core;
+  core.election_ticks_min = 10;
+  core.election_ticks_max = 20;
+  core.heartbeat_ticks = 2;
+  core.stall_ticks = 10 * random->Between(2, 6);
+  core.snapshot_silence_ticks = 2 * core.election_ticks_max;
+  core.append_bytes_max = OneOf<uint64_t>(random, {1, 1, 200, 100'000});
+  core.window_bytes_max = std::max(core.window_bytes_max, core.append_bytes_max);
+  options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000});
+  options->revive_mean_us = 30'000;
+  for (const NamedChance& chance : kChances) {
+    const double share = static_cast<double>(random->Between(20, 100)) / 100.0;
+    if (!chance.turmoil || without.count(chance.name) != 0) continue;
+    options->*(chance.chance) = chance.max * share;
+  }
 }
 
 }  // namespace
@@ -147,6 +171,7 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
     const double value = chance.max * static_cast<double>(random.Between(1, 100)) / 100.0;
     if (drawn && without.count(chance.name) == 0) options.*(chance.chance) = value;
   }
+  if (random.Chance(0.25)) DrawTurmoil(&random, without, &options);
   SKEIN_CHECK(options.replica.core.Validate().ok());
   return options;
 }

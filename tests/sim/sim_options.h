@@ -67,6 +67,8 @@ struct SimOptions {
   uint64_t revive_mean_us = 400'000;  // until a process that has ended is started again
 
   double coup = 0;    // a new leader is struck at once
+  double few = 0;     // a new leader is heard by less than a quorum for a while
+  double stale = 0;   // who wins hears again what it was answered in earlier terms
   double freeze = 0;  // a host freezes as it sends a heartbeat
 
   double old_version = 0;  // a node starts its life with an older version of the protocol

@@ -156,6 +156,10 @@ void SimServer::ReadLinearizable(Request request) {
                      return Fail(request, RefusalOf(Outcome::kNotLeader));
                    }
                    if (outcome == ReadOutcome::kBehind) return FailBehind(request);
+                   if (outcome == ReadOutcome::kQueueFull) {
+                     context_.coverage->Count(Mark::kReadQueueFull);
+                     return Fail(request, RefusalOf(Outcome::kQueueFull));
+                   }
                    context_.coverage->Count(Mark::kReadLinearizable);
                    if (replica_->core().role() != Role::kLeader) {
                      context_.coverage->Count(Mark::kReadOnFollower);

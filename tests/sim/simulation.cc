@@ -51,10 +51,13 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
                                   static_cast<RpcEnds*>(this), random.Fork("rpc"));
   for (const auto& node : nodes_) {
     const size_t number = node->number();
-    node->Connect(network_.get(), rpc_.get(),
-                  {.on_leader = [this, number] { nemesis_->OnLeader(number); },
-                   .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); },
-                   .node = [this](NodeId id) -> SimNode& { return *nodes_[id.value() - 1]; }});
+    node->Connect(
+        network_.get(), rpc_.get(),
+        {.on_candidate = [this, number](Term term) { nemesis_->OnCandidate(number, term); },
+         .on_leader = [this, number](Term term) { nemesis_->OnLeader(number, term); },
+         .on_first_commit = [this, number] { nemesis_->OnFirstCommit(number); },
+         .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); },
+         .node = [this](NodeId id) -> SimNode& { return *nodes_[id.value() - 1]; }});
   }
   for (size_t client = 0; client <= options_.clients; ++client) {
     clients_.push_back(std::make_unique<SimClient>(

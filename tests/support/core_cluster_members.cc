@@ -10,6 +10,9 @@
 namespace skein {
 namespace {
 
+// Which of the questions of one process it is; what comes before differs from process to process.
+uint64_t NumberOf(uint64_t read_index) { return read_index & 0xffff; }
+
 std::string Show(Position at) { return fmt::format("{}/{}", at.term.value(), at.index.value()); }
 
 std::string Show(const std::vector<EntryPtr>& entries) {
@@ -178,11 +181,11 @@ std::string CoreCluster::Describe(const Message& message) const {
                          m.granted ? "granted" : "refused: ", m.refusal);
     }
     std::string operator()(const ReadIndexMessage& m) const {
-      return fmt::format("ReadIndex {}", m.id);
+      return fmt::format("ReadIndex {}", NumberOf(m.id));
     }
     std::string operator()(const ReadIndexAck& m) const {
-      return m.granted ? fmt::format("ReadIndexAck {} index {}", m.id, m.index.value())
-                       : fmt::format("ReadIndexAck {} refused", m.id);
+      return m.granted ? fmt::format("ReadIndexAck {} index {}", NumberOf(m.id), m.index.value())
+                       : fmt::format("ReadIndexAck {} refused", NumberOf(m.id));
     }
     std::string operator()(const TimeoutNowMessage&) const { return "TimeoutNow"; }
     std::string operator()(const SnapshotOffer& m) const {

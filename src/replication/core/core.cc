@@ -49,7 +49,8 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       state_durable_(applied.at.index),
       all_matched_(log_base_.at.index),
       trimmed_(log_base_.at.index),
-      timer_(options, random.Fork("election")) {
+      timer_(options, random.Fork("election")),
+      forward_attempt_(random.Fork("questions").Next() << 16) {
   std::move(recovery.memberships.begin(), recovery.memberships.end(),
             std::back_inserter(memberships_));
   announced_memberships_ = memberships();
@@ -90,7 +91,7 @@ ProposeResult Core::Propose(uint32_t command_count, uint64_t cluster_time_ms,
                             std::string_view payload) {
   if (role_ != Role::kLeader) return {ProposeStatus::kNotLeader, nullptr};
   if (transfer_) return {ProposeStatus::kTransferring, nullptr};
-  if (log_.uncommitted_bytes() > options_.uncommitted_bytes_max) {
+  if (std::max(log_.uncommitted_bytes(), log_.undurable_bytes()) > options_.uncommitted_bytes_max) {
     return {ProposeStatus::kQueueFull, nullptr};
   }
   return {ProposeStatus::kAppended,
@@ -147,6 +148,7 @@ bool Core::AcceptTerm(const Message& message) {
     return true;
   }
   if (message.term == term_) return true;
+  if (SKEIN_PLANTED("counts-old-acks") && std::get_if<AppendAck>(&message.body)) return true;
   // R9: a stale leader or candidate learns the newer term from the answer.
   if (vote != nullptr) return true;
   if (std::holds_alternative<AppendMessage>(message.body) ||
@@ -199,8 +201,10 @@ void Core::OnLogRead(const LogReadDone& event) {
   if (event.id == apply_log_read_) {
     apply_log_read_ = 0;
     if (event.entries.front()->index() != applying_.Next()) return;
+    const Index last = SKEIN_PLANTED("applies-replaced") ? std::min(log_.commit(), log_.durable())
+                                                         : apply_read_to_;
     for (const EntryPtr& entry : event.entries) {
-      if (entry->index() > apply_read_to_) break;
+      if (entry->index() > last) break;
       applying_ = entry->index();
       applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
       applying_bytes_ += entry->bytes();
@@ -211,6 +215,7 @@ void Core::OnLogRead(const LogReadDone& event) {
   for (auto& [id, progress] : progress_) {
     if (progress.log_read != event.id) continue;
     progress.log_read = 0;
+    if (progress.fed_by != NodeId()) return;  // another member feeds it by now
     const EntryPtr& first = event.entries.front();
     AppendMessage append;
     append.commit = log_.commit();

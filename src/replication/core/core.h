@@ -49,6 +49,14 @@ struct ChangeResult {
   EntryPtr entry;       // when appended
 };
 
+// How much waits where there is a limit (R19), beside what Log and Progress tell.
+struct QueueSizes {
+  uint64_t applying_bytes = 0;
+  size_t reads = 0;
+  size_t stamps = 0;
+  size_t log_reads = 0;
+};
+
 class Core {
  public:
   // `recovery` is what the log held, `applied` what the state machine holds.
@@ -111,6 +119,10 @@ class Core {
   // The log lost entries that this node has acknowledged; it must not vote until they are back.
   bool damaged() const { return damaged_; }
 
+  QueueSizes queues() const {
+    return {applying_bytes_, ReadsWaiting(), fresh_.size(), log_reads_.size()};
+  }
+
   // Aborts if the state contradicts itself.
   void CheckInvariants() const;
 
@@ -150,6 +162,7 @@ class Core {
   void OnHeartbeatAck(const Message& message, const HeartbeatAck& ack);
   void OnReadIndex(const Message& message, const ReadIndexMessage& read);
   void AddRead(ReadRequest request);
+  size_t ReadsWaiting() const;
   void StartRound();
   void ConfirmRounds();
   void AnswerRead(const ReadRequest& request, bool granted);
@@ -157,6 +170,7 @@ class Core {
   void UpdateAllMatched();
   void SendAppends();
   bool SendAppend(NodeId to, Progress* progress);
+  Index LogGoesOnAfter() const;
   bool RequestLogRead(NodeId to, Progress* progress);
   void SendCommits();
 
@@ -177,7 +191,7 @@ class Core {
   // core_relay.cc
   void ChooseFeeders();
   NodeId FeederOf(NodeId id, const Progress& progress) const;
-  bool NeedsTrimmed(const Progress& progress) const;
+  bool NeedsSnapshot(NodeId id, const Progress& progress) const;
   bool MayFeed(NodeId feeder, const Progress& learner) const;
   std::vector<Feed> FeedsOf(NodeId feeder) const;
   void FeedingTick(NodeId id, Progress* progress);
@@ -192,6 +206,7 @@ class Core {
   absl::Status RefuseIfNotUnderstood(const Membership& next) const;
   absl::Status RefuseIfBehind(NodeId id) const;
   bool Reaches(const Progress& progress) const;
+  Index AddedAgainAt(NodeId id) const;
   absl::Status RefuseRemoval(const RemoveMember& change) const;
   bool AppendMembership(const Entry& entry);
   void TruncateFrom(Index first);
@@ -204,7 +219,7 @@ class Core {
 
   // core_snapshot.cc
   void OfferSnapshot(NodeId to, Progress* progress);
-  NodeId SnapshotSource(NodeId to) const;
+  NodeId SnapshotSource(NodeId to, Index at_least) const;
   void OnSnapshotOffer(const Message& message, const SnapshotOffer& offer);
   void OnSnapshotReport(const Message& message, const SnapshotReport& report);
   void OnSnapshotFetching(const SnapshotFetching& event);
@@ -313,7 +328,8 @@ class Core {
   Index applied_told_;                       // to the leader
   std::vector<uint64_t> forward_waiting_;    // readers whose question was not sent yet
   std::vector<uint64_t> forward_in_flight_;  // readers whose question is on its way
-  uint64_t forward_attempt_ = 0;             // its id; a late answer to an older one is ignored
+  // Its id; a late answer to an older one is ignored, also to one of a former process of this node.
+  uint64_t forward_attempt_;
   uint64_t forward_sent_ticks_ = 0;
   std::deque<std::pair<uint64_t, Index>> fresh_;  // proven stamps that wait for their apply
   uint64_t fresh_stamp_us_ = 0;

@@ -90,6 +90,10 @@ bool Core::TakeEntries(const AppendMessage& append) {
   for (const EntryPtr& entry : append.entries) {
     if (entry->index() <= log_.commit()) continue;
     const auto mine = log_.PointAt(entry->index());
+    // R19: the disk has as much to do as a leader may send. It will be sent again.
+    if (!mine && log_.undurable_bytes() > options_.window_bytes_max + options_.append_bytes_max) {
+      return false;
+    }
     if (mine && mine->at.term == entry->term() && !SKEIN_PLANTED("truncates-on-old-append")) {
       if (mine->chain == entry->chain()) continue;
       Fatal("log diverges from the leader's at index " + std::to_string(entry->index().value()) +

@@ -85,8 +85,15 @@ void Core::ConfirmRounds() {
   for (const ReadRequest& request : reads_.TakeProven(confirmed)) AnswerRead(request, true);
 }
 
+size_t Core::ReadsWaiting() const {
+  return reads_.size() + reads_before_commit_.size() + forward_waiting_.size() +
+         forward_in_flight_.size();
+}
+
 void Core::ReadIndex(uint64_t id) {
-  if (role_ == Role::kLeader) {
+  if (ReadsWaiting() >= options_.reads_waiting_max) {
+    ready_.reads.push_back({id, false, Index()});
+  } else if (role_ == Role::kLeader) {
     AddRead({.id = id});
   } else if (leader_ == NodeId()) {
     ready_.reads.push_back({id, false, Index()});
@@ -97,6 +104,11 @@ void Core::ReadIndex(uint64_t id) {
 
 void Core::OnReadIndex(const Message& message, const ReadIndexMessage& read) {
   if (role_ != Role::kLeader) return;  // the asker hears of the new term, and asks again
+  // Whoever asks again has given up its older question.
+  std::erase_if(reads_before_commit_, [&message](const ReadRequest& request) {
+    return request.peer == message.from && !request.IsStamp();
+  });
+  reads_.DropReadersOf(message.from);
   AddRead({.peer = message.from, .id = read.id});
 }
 
@@ -152,7 +164,7 @@ void Core::OnAppendAck(const Message& message, const AppendAck& ack) {
   const bool same = point && point->at == ack.last.at && point->chain == ack.last.chain;
   Index agreed = std::min(same ? ack.last.at.index : ack.commit, log_.last_index());
   // Before it is offered a snapshot: it may have more than it knows to be committed.
-  const Index kept = trimmed_.Next();
+  const Index kept = LogGoesOnAfter();
   if (agreed < kept && ack.last.at.index >= kept && ack.previous_index > kept) agreed = kept;
   Notice(NameOf(message.from) + " rejected an append after index " +
          std::to_string(ack.previous_index.value()) + ", its log ends at term " +
@@ -198,8 +210,12 @@ void Core::SendAppends() {
   }
 }
 
-// False: this node does not have what the member needs.
+// False: the log does not have what the member needs.
 bool Core::SendAppend(NodeId to, Progress* progress) {
+  if (progress->next <= AddedAgainAt(to)) {  // R26
+    OfferSnapshot(to, progress);
+    return false;
+  }
   const Index previous = progress->next.Previous();
   const Index limit = SendLimit();
   const auto point = log_.PointAt(previous);
@@ -219,17 +235,21 @@ bool Core::SendAppend(NodeId to, Progress* progress) {
   return true;
 }
 
+// What a follower must have at least to go on with this log. Term and chain of an entry that was
+// trimmed are not known, but those of where the log began are.
+Index Core::LogGoesOnAfter() const {
+  return trimmed_ == log_base_.at.index ? trimmed_ : trimmed_.Next();
+}
+
 // R19: what a slow follower needs is no longer in memory. Reads from the entry before, for its
 // term and chain.
 bool Core::RequestLogRead(NodeId to, Progress* progress) {
   const Index previous = progress->next.Previous();
-  const bool at_start = previous == log_base_.at.index && trimmed_ == log_base_.at.index;
-  if (previous <= trimmed_ && !at_start) {
-    if (role_ != Role::kLeader) return false;  // the leader will notice, and see to it
+  if (previous < LogGoesOnAfter()) {
     OfferSnapshot(to, progress);
-    return true;
+    return false;
   }
-  progress->log_read = ReadLog(at_start ? progress->next : previous);
+  progress->log_read = ReadLog(previous == log_base_.at.index ? progress->next : previous);
   progress->log_read_to = SendLimit();
   return true;
 }

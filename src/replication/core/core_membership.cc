@@ -97,6 +97,15 @@ bool Core::Reaches(const Progress& progress) const {
          progress.ticks_since_heard < options_.election_ticks_max;
 }
 
+// Of a member that had been removed: where its id joined again. 0: it has always been a member, or
+// never before, as far as the log tells.
+Index Core::AddedAgainAt(NodeId id) const {
+  const auto has = [id](const MembershipAt& at) { return at.membership.Find(id) != nullptr; };
+  const auto gap = std::find_if_not(memberships_.rbegin(), memberships_.rend(), has);
+  if (gap == memberships_.rbegin() || !std::any_of(gap, memberships_.rend(), has)) return Index();
+  return std::prev(gap)->index;
+}
+
 // R25: what is left must be able to form a quorum now.
 absl::Status Core::RefuseRemoval(const RemoveMember& change) const {
   if (change.force || !membership().IsVoter(change.id)) return absl::OkStatus();

@@ -36,7 +36,7 @@ NodeId Core::FeederOf(NodeId id, const Progress& progress) const {
                       member->upstream != self_;
   const bool able = progress.link_up && progress.mode != Progress::Mode::kSnapshot &&
                     VersionOf(id) >= kUpstreamsVersion;
-  if (!wanted || !able || NeedsTrimmed(progress)) return NodeId();
+  if (!wanted || !able || NeedsSnapshot(id, progress)) return NodeId();
   if (MayFeed(member->upstream, progress)) return member->upstream;
   const auto stands_in = [&](NodeId node) {
     return node != NodeId() && membership().IsVoter(node) && MayFeed(node, progress);
@@ -51,10 +51,9 @@ NodeId Core::FeederOf(NodeId id, const Progress& progress) const {
   return best;
 }
 
-// It says that it stands where this log does not reach back to.
-bool Core::NeedsTrimmed(const Progress& progress) const {
-  if (!progress.stated || *progress.stated > trimmed_) return false;
-  return *progress.stated != log_base_.at.index || trimmed_ != log_base_.at.index;
+// As far as it says: the leader must ask more exactly, and see to it.
+bool Core::NeedsSnapshot(NodeId id, const Progress& progress) const {
+  return progress.stated && *progress.stated < std::max(LogGoesOnAfter(), AddedAgainAt(id));
 }
 
 bool Core::MayFeed(NodeId feeder, const Progress& learner) const {

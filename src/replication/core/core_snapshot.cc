@@ -12,28 +12,32 @@ namespace skein {
 // Leader.
 
 void Core::OfferSnapshot(NodeId to, Progress* progress) {
+  if (role_ != Role::kLeader) return;  // an upstream: the leader will notice, and see to it
+  const Index added = AddedAgainAt(to);
+  const std::string why =
+      progress->next <= added ? "from before it was added again" : "which was trimmed";
   SnapshotOffer offer;
   offer.id = next_offer_++;
-  offer.source = SnapshotSource(to);
-  offer.at_least = trimmed_.Next();
+  offer.at_least = std::max(LogGoesOnAfter(), added);
+  offer.source = SnapshotSource(to, offer.at_least);
   const Member* source = membership().Find(offer.source);
   offer.source_address = source == nullptr ? "" : source->address;
-  Notice(NameOf(to) + " needs the log from index " + std::to_string(progress->next.value()) +
-         ", which was trimmed; it is offered a snapshot of " + NameOf(offer.source));
+  Notice(NameOf(to) + " needs the log from index " + std::to_string(progress->next.value()) + ", " +
+         why + "; it is offered a snapshot of " + NameOf(offer.source));
   progress->AwaitSnapshot(offer.source, offer);
   Send(to, term_, std::move(offer));
 }
 
 // Its upstream (R35) or, if that does not work, the one that it fetched from before, else the
 // healthy one that feeds fewest others; the leader itself only if there is nobody else.
-NodeId Core::SnapshotSource(NodeId to) const {
+NodeId Core::SnapshotSource(NodeId to, Index at_least) const {
   const auto& avoided = progress_.at(to).failed_source;
   const auto healthy = [&](NodeId id) {
     const auto it = progress_.find(id);
     if (id == to || id == avoided || it == progress_.end()) return false;
     const Progress& progress = it->second;
     return progress.link_up && progress.mode == Progress::Mode::kReplicate &&
-           progress.ticks_since_heard < options_.election_ticks_max && progress.applied > trimmed_;
+           progress.ticks_since_heard < options_.election_ticks_max && progress.applied >= at_least;
   };
   const Member* member = membership().Find(to);
   const NodeId upstream = member == nullptr ? NodeId() : member->upstream;

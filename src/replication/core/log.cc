@@ -82,6 +82,7 @@ void Log::Append(EntryPtr entry) {
   Count(*entry);
   tail_bytes_ += entry->bytes();
   uncommitted_bytes_ += entry->bytes();
+  undurable_bytes_ += entry->bytes();
   tail_.push_back(std::move(entry));
 }
 
@@ -93,6 +94,7 @@ void Log::TruncateFrom(Index first) {
     bytes_ -= tail_.back()->bytes();
     tail_bytes_ -= tail_.back()->bytes();
     uncommitted_bytes_ -= tail_.back()->bytes();
+    if (last_index() > durable_) undurable_bytes_ -= tail_.back()->bytes();
     tail_.pop_back();
   }
   // What was given to the store must be taken back there; the rest never reached it.
@@ -112,6 +114,7 @@ void Log::Reset(const LogBase& base) {
   tail_.clear();
   tail_bytes_ = 0;
   uncommitted_bytes_ = 0;
+  undurable_bytes_ = 0;
   commit_ = base_.at.index;
   durable_ = base_.at.index;
   unwritten_from_ = base_.at.index.Next();
@@ -153,7 +156,9 @@ LogWrite Log::TakeUnwritten(uint64_t id, uint64_t now_ticks) {
 
 void Log::OnPersisted(uint64_t id) {
   while (!writes_.empty() && writes_.front().id <= id) {
-    durable_ = std::max(durable_, writes_.front().last);
+    for (; durable_ < writes_.front().last; durable_ = durable_.Next()) {
+      undurable_bytes_ -= At(durable_.Next())->bytes();
+    }
     writes_.pop_front();
   }
 }

@@ -34,7 +34,10 @@ class Log {
   Index last_index() const { return Index(base_.at.index.value() + tail_.size()); }
   Index commit() const { return commit_; }
   Index durable() const { return durable_; }
+  // Of the entries in memory: all, those above the commit index, those that are not durable.
+  uint64_t memory_bytes() const { return tail_bytes_; }
   uint64_t uncommitted_bytes() const { return uncommitted_bytes_; }
+  uint64_t undurable_bytes() const { return undurable_bytes_; }
 
   // The point at `index`, if it is in [base, last].
   std::optional<LogPoint> PointAt(Index index) const;
@@ -86,6 +89,7 @@ class Log {
   std::deque<EntryPtr> tail_;
   uint64_t tail_bytes_ = 0;
   uint64_t uncommitted_bytes_ = 0;
+  uint64_t undurable_bytes_ = 0;
   Index commit_;
   Index durable_;
   Index unwritten_from_;

@@ -33,6 +33,9 @@ struct CoreOptions {
   // Committed entries kept in memory for followers; older ones are read from the log (R19).
   uint64_t memory_bytes_max = 32 << 20;
 
+  // Linearizable reads that wait, for proof of leadership or for the leader's answer (R19).
+  uint64_t reads_waiting_max = 65'536;
+
   // The log is kept for members that do not have it yet up to so many bytes; who needs more gets a
   // snapshot (R20).
   uint64_t log_retention_bytes = uint64_t{1} << 30;

@@ -107,14 +107,14 @@ struct Progress {
     stated = index;
   }
 
-  // Starts over at `index`: after a rejection, a broken link, or silence.
+  // Starts over at `index`: after a rejection, a broken link, or silence. A read of the log for it
+  // goes on, so that there is never more than one.
   void Probe(Index index) {
     mode = Mode::kProbe;
     fed_by = NodeId();
     next = index;
     match = std::min(match, index.Previous());
     probe_sent = false;
-    log_read = 0;
     ticks_since_progress = 0;
     in_flight_.clear();
     in_flight_bytes_ = 0;
@@ -142,6 +142,7 @@ struct Progress {
     Probe(unknown ? next : match.Next());
   }
 
+  uint64_t in_flight_bytes() const { return in_flight_bytes_; }
   bool has_in_flight() const { return !in_flight_.empty() || probe_sent; }
 
  private:

@@ -29,6 +29,13 @@ class ReadIndexQueue {
     waiting_.push_back(request);
   }
 
+  // Forgets the readers of this node.
+  void DropReadersOf(NodeId peer) {
+    readers_ -= std::erase_if(waiting_, [peer](const ReadRequest& request) {
+      return request.peer == peer && !request.IsStamp();
+    });
+  }
+
   // Takes out everything that a quorum's answer to `round` proves.
   std::vector<ReadRequest> TakeProven(uint64_t round) {
     std::vector<ReadRequest> proven;
@@ -42,6 +49,7 @@ class ReadIndexQueue {
 
   std::vector<ReadRequest> TakeAll() { return TakeProven(~uint64_t{0}); }
 
+  size_t size() const { return waiting_.size(); }
   // True if someone waits for whom it is worth to start a round at once.
   bool HasReaders() const { return readers_ > 0; }
 
