@@ -148,7 +148,8 @@ ProcessCluster::ProcessCluster(const ProcessClusterOptions& options)
     : options_(options),
       ports_(options.nodes + options.spares),
       processes_(options.nodes + options.spares),
-      joins_(options.nodes + options.spares) {
+      joins_(options.nodes + options.spares),
+      own_flags_(options.nodes + options.spares) {
   directory_.Keep(options.keep);
   if (options.proxied) {
     proxy_ = std::make_unique<FaultProxy>();
@@ -205,6 +206,7 @@ std::vector<std::string> ProcessCluster::Command(int node) const {
                                       joins_[node] ? join : cluster};
   if (!links.empty()) command.insert(command.end(), {"--peer-addresses", links});
   command.insert(command.end(), options_.flags.begin(), options_.flags.end());
+  command.insert(command.end(), own_flags_[node].begin(), own_flags_[node].end());
   return command;
 }
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "skein/client.h"
@@ -102,6 +103,8 @@ class ProcessCluster {
   // Whether the directory stays when the cluster goes.
   void Keep(bool keep) { directory_.Keep(keep); }
 
+  // For this node alone, after all others, from its next start on; in place of what it had.
+  void SetFlags(int node, std::vector<std::string> flags) { own_flags_[node] = std::move(flags); }
   void Start(int node);
   // With an empty directory, as a node that joins those above rather than founding a cluster with
   // them.
@@ -133,6 +136,7 @@ class ProcessCluster {
   std::unique_ptr<FaultProxy> proxy_;
   std::vector<std::unique_ptr<Process>> processes_;
   std::vector<bool> joins_;
+  std::vector<std::vector<std::string>> own_flags_;
   std::unique_ptr<Client> status_client_;
 };
 
