@@ -56,7 +56,9 @@ TEST_F(CliMemberTest, ListsTheMembersInEveryForm) {
   EXPECT_TRUE(Has(ran.output, "n1 " + cluster_.node("n1").address() +
                                   " voter promote_when_level=no incarnation="))
       << ran.output;
-  EXPECT_TRUE(Has(ran.output, "n4 127.0.0.1:9 learner promote_when_level=yes incarnation=-\n"))
+  EXPECT_TRUE(Has(ran.output,
+                  "n4 127.0.0.1:9 learner promote_when_level=yes incarnation=- never_votes=no "
+                  "upstream=-\n"))
       << ran.output;
   ran = Skein("member list", Through::kTerminal);
   EXPECT_TRUE(Has(ran.output, "learner, to be promoted")) << ran.output;
@@ -84,6 +86,20 @@ TEST_F(CliMemberTest, AddPrintsTheCommandThatStartsTheNode) {
   ran = Skein("member add n4 10.0.0.5:7411");
   EXPECT_EQ(ran.code, 3) << ran.output;
   EXPECT_TRUE(Has(ran.output, "is a member already")) << ran.output;
+}
+
+// The fake nodes know of neither, as those of an older release.
+TEST_F(CliMemberTest, AnOldLeaderThatAddsAPlainLearnerIsNoticed) {
+  for (const char* kind : {"--learner", "--upstream n2"}) {
+    const Ran ran = Skein(std::string("member add n4 10.0.0.4:7411 ") + kind);
+    EXPECT_NE(ran.code, 0) << ran.output;
+    EXPECT_TRUE(Has(ran.output, "software is too old") || Has(ran.output, "a member already"))
+        << ran.output;
+    EXPECT_EQ(cluster_.Members(), "n1 n2 n3 (n4)");
+  }
+  const Ran ran = Skein("member upstream n4 n2");
+  EXPECT_NE(ran.code, 0);
+  EXPECT_TRUE(Has(ran.output, "too old for this call")) << ran.output;
 }
 
 TEST_F(CliMemberTest, AddWaitsUntilItIsPromotedAndSaysHowFarItIs) {

@@ -58,6 +58,10 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
                                 "member",
                                 "member swim",
                                 "member add n4",
+                                "member add n4 h:1 --learner --promote-when-caught-up",
+                                "member add n4 h:1 --upstream a/b",
+                                "member upstream n4",
+                                "member upstream n4 a/b",
                                 "member add n4 nowhere",
                                 "member add 'n 4' 127.0.0.1:9",
                                 "member add n4 127.0.0.1:9 --wait-timeout 3",
@@ -114,7 +118,8 @@ TEST(CliUsageTest, AnUnreachableClusterEndsWithOneAndNamesTheEndpoint) {
   for (const char* command :
        {"put k v", "get k", "del k", "scan", "status", "lag", "bench put --duration 1",
         "member list", "member add n4 127.0.0.1:9", "member promote n4", "member remove n4",
-        "member move n4 127.0.0.1:9", "member replace n2 n5 127.0.0.1:9", "transfer"}) {
+        "member move n4 127.0.0.1:9", "member upstream n4 n2", "member replace n2 n5 127.0.0.1:9",
+        "transfer"}) {
     const Ended run = Skein(std::string("--endpoints 127.0.0.1:1 --timeout 2 ") + command);
     EXPECT_EQ(run.code, 1) << command << "\n" << run.output;
     EXPECT_NE(run.output.find("127.0.0.1:1"), std::string::npos) << command << "\n" << run.output;
@@ -126,7 +131,7 @@ TEST(CliUsageTest, CompletionScriptsAreComplete) {
     const Ended run = Skein(std::string("completion ") + shell);
     EXPECT_EQ(run.code, 0);
     for (const char* word : {"put", "scan", "bench", "endpoints", "consistency", "promote",
-                             "promote-when-caught-up", "transfer"}) {
+                             "promote-when-caught-up", "transfer", "upstream", "learner"}) {
       EXPECT_NE(run.output.find(word), std::string::npos) << shell << " " << word;
     }
   }

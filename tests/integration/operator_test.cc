@@ -131,6 +131,48 @@ TEST_F(OperatorTest, AMemberThatIsLostWithItsDataIsReplaced) {
   ExpectNothingLost({leader_, 3});
 }
 
+TEST_F(OperatorTest, AReadReplicaHasAnUpstreamAndIsNeverPromoted) {
+  const std::string upstream = ProcessCluster::Name((leader_ + 1) % 3);
+  const std::string at = Endpoint(leader_);
+  const std::string address = cluster_.Address(3);
+  Ran ran = RunSkein(at + "member add n4 " + address + " --learner --upstream n9");
+  EXPECT_EQ(ran.code, 3) << ran.output;
+  EXPECT_NE(ran.output.find("n9 is not a member"), std::string::npos) << ran.output;
+  ran = RunSkein(at + "member add n4 " + address + " --learner --upstream " + upstream);
+  ASSERT_EQ(ran.code, 0) << ran.output;
+  cluster_.Start(3);
+  ran = RunSkein(at + "member wait n4 --wait-timeout 60");
+  ASSERT_EQ(ran.code, 0) << ran.output;
+  EXPECT_TRUE(WaitUntil(seconds(30), [&] {
+    ran = RunSkein(at + "--output table status");
+    return ran.output.find("n4 is fed by " + upstream + "\n") != std::string::npos;
+  })) << ran.output;
+  ran = RunSkein(at + "--output table member list");
+  EXPECT_NE(ran.output.find("learner for good"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find("UPSTREAM"), std::string::npos) << ran.output;
+  for (const char* command : {"member promote n4", "member wait n4 --voter --wait-timeout 60"}) {
+    ran = RunSkein(at + command);
+    EXPECT_EQ(ran.code, 3) << ran.output;
+    EXPECT_NE(ran.output.find("a learner for good"), std::string::npos) << ran.output;
+  }
+  ran = RunSkein(at + "member upstream n4 n4");
+  EXPECT_EQ(ran.code, 3) << ran.output;
+  EXPECT_NE(ran.output.find("cannot be its own upstream"), std::string::npos) << ran.output;
+  ran = RunSkein(at + "member upstream " + upstream + " n4");
+  EXPECT_EQ(ran.code, 3) << ran.output;
+  EXPECT_NE(ran.output.find("in a circle"), std::string::npos) << ran.output;
+  for (int i = 0; i < 2; ++i) {  // a second time it is so already
+    ran = RunSkein(at + "member upstream n4 none");
+    EXPECT_EQ(ran.code, 0) << ran.output;
+  }
+  // It counts for no quorum.
+  EXPECT_EQ(Members(), "n1 n2 n3 (n4)");
+  cluster_.Kill(3);
+  ASSERT_TRUE(load_->WaitForMore(200));
+  cluster_.Start(3);
+  ExpectNothingLost({0, 1, 2, 3});
+}
+
 TEST_F(OperatorTest, AFollowerMovesToAnotherAddress) {
   const int node = (leader_ + 1) % 3;
   const std::string name = ProcessCluster::Name(node);

@@ -26,7 +26,7 @@ from terminal import visible_lines  # noqa: E402
 
 PAGE = 'docs/operating.md'
 SHOWN_BASE_PORT = 7411
-PORTS = 6
+PORTS = 7
 STEPS_MIN = 30
 STEP_SECONDS = 60
 END = '\036'
