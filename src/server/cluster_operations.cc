@@ -52,6 +52,7 @@ void ClusterService::FillMembers(const MembershipsInForce& memberships,
   response->set_cluster_token(facts_.cluster_token);
   response->set_membership_index(newest.index.value());
   response->set_committed(memberships.committed.index == newest.index);
+  response->set_required_protocol_version(newest.membership.RequiredVersion());
   std::vector<Member> members = newest.membership.members;
   std::sort(members.begin(), members.end(),
             [](const Member& a, const Member& b) { return a.name < b.name; });

@@ -43,6 +43,8 @@ ClusterTold ToldBy(const v1::MembersResponse& response) {
   ClusterTold told;
   told.token = response.cluster_token();
   told.index = Index(response.membership_index());
+  told.membership.required_version =
+      std::max(response.required_protocol_version(), kOldestProtocolVersion);
   for (const v1::Member& from : response.members()) {
     Member member{.id = NodeIdOf(from.id()), .name = from.id(), .address = from.address()};
     member.voter = from.voter();

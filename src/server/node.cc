@@ -213,10 +213,11 @@ absl::Status Node::Impl::Start() {
   const MembershipsInForce memberships = replica_->core().memberships();
   const uint32_t required = memberships.newest.membership.RequiredVersion();
   if (options_.replica.core.protocol_version < required) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the cluster has upstreams or members that never vote, which need protocol version {}: "
-        "start {} without --protocol-version {}, or take those back first",
-        required, options_.name, options_.replica.core.protocol_version));
+    return absl::FailedPreconditionError(
+        fmt::format("the cluster has, or had, upstreams or members that never vote, which need "
+                    "protocol version "
+                    "{}: start {} without --protocol-version {}",
+                    required, options_.name, options_.replica.core.protocol_version));
   }
   hello_gate_->SetMemberships(memberships);
   const absl::Status listening = Listen();

@@ -129,6 +129,19 @@ TEST(MembershipChange, OnlyUpstreamsAndMembersThatNeverVoteNeedVersion2) {
   EXPECT_EQ(EncodeMembership(membership).size(), first.size());
 }
 
+// R27: the entries that needed it stay in the log for a while.
+TEST(MembershipChange, AVersionThatWasNeededOnceStaysSo) {
+  auto next = ChangeMembership(Three(), SetUpstream{NodeId(30), NodeId(10)});
+  ASSERT_TRUE(next.ok());
+  next = ChangeMembership(*next, SetUpstream{NodeId(30), NodeId()});
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(next->RequiredVersion(), 2u);
+  Membership decoded;
+  ASSERT_TRUE(DecodeMembership(EncodeMembership(*next), &decoded));
+  EXPECT_EQ(decoded, *next);
+  EXPECT_EQ(decoded.RequiredVersion(), 2u);
+}
+
 TEST(MembershipChange, WhoSpeaksTooOldAVersionIsRefused) {
   Membership membership = Three();
   const MembershipsInForce before{{Index(5), membership}, {Index(5), membership}};

@@ -46,6 +46,7 @@ void Nemesis::Start() {
   Every(rates.damage, &Nemesis::Damage);
   Every(rates.wall_jump, &Nemesis::JumpWallClock);
   Every(rates.client_cut, &Nemesis::CutClient);
+  Every(rates.upstream_cut, &Nemesis::CutUpstream);
   Every(rates.wipe, &Nemesis::Wipe);
   for (size_t node = 0; node < nodes_->size(); ++node) ReviveLater(node);
 }
@@ -382,6 +383,22 @@ void Nemesis::Wipe() {
 void Nemesis::JumpWallClock() {
   context_.coverage->Count(Mark::kClockJump);
   (*nodes_)[AnyNode()]->JumpWallClock(static_cast<int64_t>(random_.Below(7'200'000)) - 3'600'000);
+}
+
+// A learner and its upstream lose each other; the leader still hears both.
+void Nemesis::CutUpstream() {
+  for (const Member& member : context_.checker->membership().membership.members) {
+    if (member.voter || member.upstream == NodeId() || random_.Chance(0.3)) continue;
+    const size_t learner = member.id.value() - 1;
+    const size_t upstream = member.upstream.value() - 1;
+    context_.trace->Say(NodeName(learner) + " and its upstream are cut from each other");
+    network_->Cut(learner, upstream);
+    network_->Cut(upstream, learner);
+    return Until(4'000'000, [this, learner, upstream] {
+      network_->Uncut(learner, upstream);
+      network_->Uncut(upstream, learner);
+    });
+  }
 }
 
 void Nemesis::CutClient() {

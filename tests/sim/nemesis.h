@@ -57,6 +57,7 @@ class Nemesis {
   void Damage();
   void JumpWallClock();
   void CutClient();
+  void CutUpstream();
   void Wipe();
 
   size_t AnyNode() { return random_.Below(nodes_->size()); }

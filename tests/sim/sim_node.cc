@@ -358,6 +358,15 @@ void SimNode::Send(Message message) {
   if (std::holds_alternative<HeartbeatMessage>(message.body)) hooks_.on_heartbeat();
 }
 
+// Now and then, before the reset of its log is on the disk.
+void SimNode::CrashAmidInstall() {
+  const bool wild = context_.options->faults.crash != 0 && !network_->calm();
+  if (!wild || !random_.Chance(0.3)) return;
+  context_.scheduler->After(1, [this, alive = process_->alive] {
+    if (*alive && !network_->calm()) Crash(/*power=*/false);
+  });
+}
+
 // R27: nobody is sent what came with a later version than its own.
 void SimNode::CheckUnderstood(const SimNode& receiver, const Message& message) const {
   if (receiver.version_ >= kUpstreamsVersion) return;
@@ -410,6 +419,8 @@ void SimNode::OnNotice(const std::string& notice) {
   if (context_.trace->on()) context_.trace->Say(NodeName(node_) + " notes: " + notice);
   if (notice.find("is complete again") != std::string::npos) {
     context_.coverage->Count(Mark::kDamageRepaired);
+  } else if (notice.find("the log begins anew") != std::string::npos) {
+    CrashAmidInstall();
   } else if (notice.find("does not get on with") != std::string::npos) {
     context_.coverage->Count(Mark::kFeederPassedOver);
   } else if (notice.find(" is fed by ") != std::string::npos) {

@@ -119,6 +119,7 @@ class SimNode final : public EventSink,
   void End();
   void OnFatal();
   void MaybeUpgrade();
+  void CrashAmidInstall();
   void CheckUnderstood(const SimNode& receiver, const Message& message) const;
 
   const SimContext context_;

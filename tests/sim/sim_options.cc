@@ -38,6 +38,7 @@ constexpr NamedRate kRates[] = {
     {"damage", &FaultRates::damage, kSecond, 10 * kSecond},
     {"wall-jump", &FaultRates::wall_jump, kSecond, 10 * kSecond},
     {"client-cut", &FaultRates::client_cut, kSecond / 2, 10 * kSecond},
+    {"upstream-cut", &FaultRates::upstream_cut, kSecond / 2, 5 * kSecond},
     {"wipe", &FaultRates::wipe, 2 * kSecond, 20 * kSecond},
     {"change", &FaultRates::change, kSecond / 10, 3 * kSecond},
     {"transfer", &FaultRates::transfer, kSecond / 5, 5 * kSecond},

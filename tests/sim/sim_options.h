@@ -29,10 +29,11 @@ struct FaultRates {
   uint64_t disk_stall = 0;
   uint64_t disk_error = 0;
   uint64_t disk_full = 0;
-  uint64_t damage = 0;      // a log is cut amid acknowledged entries while its node is down
-  uint64_t wall_jump = 0;   // of a wall clock, in either direction
-  uint64_t client_cut = 0;  // a client loses a node
-  uint64_t wipe = 0;        // a node's data directory is replaced by an empty one
+  uint64_t damage = 0;        // a log is cut amid acknowledged entries while its node is down
+  uint64_t wall_jump = 0;     // of a wall clock, in either direction
+  uint64_t client_cut = 0;    // a client loses a node
+  uint64_t upstream_cut = 0;  // a learner and its upstream lose each other
+  uint64_t wipe = 0;          // a node's data directory is replaced by an empty one
   // Not faults: what operators do.
   uint64_t change = 0;    // of the membership
   uint64_t transfer = 0;  // of leadership

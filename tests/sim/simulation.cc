@@ -20,6 +20,7 @@ Membership MembershipOf(const SimOptions& options) {
        ++node) {
     membership.members[node].upstream = NodeId(1 + random.Below(node));
   }
+  membership.required_version = membership.RequiredVersion();
   return membership;
 }
 

@@ -42,6 +42,9 @@ std::string EncodeMembership(const Membership& membership) {
     if (member.incarnation != 0) PutFixed64(&out, member.incarnation);
     if (member.upstream != NodeId()) PutFixed64(&out, member.upstream.value());
   }
+  if (membership.required_version > kOldestProtocolVersion) {
+    PutVarint(&out, membership.required_version);
+  }
   return out;
 }
 
@@ -62,6 +65,10 @@ bool DecodeMembership(std::string_view bytes, Membership* membership) {
     if ((flags & kHasIncarnation) != 0) member.incarnation = decoder.Fixed64();
     if ((flags & kHasUpstream) != 0) member.upstream = NodeId(decoder.Fixed64());
     membership->members.push_back(std::move(member));
+  }
+  membership->required_version = kOldestProtocolVersion;
+  if (decoder.ok() && !decoder.empty()) {
+    membership->required_version = static_cast<uint32_t>(decoder.Varint());
   }
   return decoder.ok() && decoder.empty();
 }

@@ -29,6 +29,9 @@ struct Member {
 
 struct Membership {
   std::vector<Member> members;  // sorted by id; ids and addresses are unique
+  // The protocol version that members must speak (R27). It never falls: older entries stay in the
+  // log for a while.
+  uint32_t required_version = kOldestProtocolVersion;
 
   const Member* Find(NodeId id) const {
     for (const Member& member : members) {
@@ -49,12 +52,12 @@ struct Membership {
         std::count_if(members.begin(), members.end(), [](const Member& m) { return m.voter; }));
   }
   size_t QuorumSize() const { return VoterCount() / 2 + 1; }
-  // The protocol version that every member must speak (R27).
+  // The same, with what these members need of it.
   uint32_t RequiredVersion() const {
     const bool newer = std::any_of(members.begin(), members.end(), [](const Member& m) {
       return m.never_votes || m.upstream != NodeId();
     });
-    return newer ? kUpstreamsVersion : kOldestProtocolVersion;
+    return std::max(required_version, newer ? kUpstreamsVersion : kOldestProtocolVersion);
   }
 
   friend bool operator==(const Membership&, const Membership&) = default;

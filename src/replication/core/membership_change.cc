@@ -139,6 +139,7 @@ absl::StatusOr<Membership> ChangeMembership(const Membership& now, const Members
   Changer changer{now};
   const absl::Status status = std::visit(changer, change);
   if (!status.ok()) return status;
+  changer.next.required_version = changer.next.RequiredVersion();
   return std::move(changer.next);
 }
 
@@ -173,7 +174,8 @@ std::string RefuseSender(const MembershipsInForce& mine, const SenderClaim& send
   const uint32_t required = mine.newest.membership.RequiredVersion();
   if (sender.protocol_version < required) {
     return sender.name + " speaks protocol version " + std::to_string(sender.protocol_version) +
-           ", and the cluster has upstreams or members that never vote, which need version " +
+           ", and the cluster has, or had, upstreams or members that never vote, which need "
+           "version " +
            std::to_string(required) + ": upgrade " + sender.name;
   }
   // What it was, or is not, in an older membership than its own says nothing.
