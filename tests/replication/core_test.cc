@@ -99,6 +99,40 @@ TEST(Core, TakesNoAnswerToAQuestionOfItsFormerProcess) {
   EXPECT_EQ(core.TakeReady().reads.size(), 1u);
 }
 
+// R35: who relays does not lead, whatever term it brings; it is answered all the same.
+TEST(Core, TakesWhatIsRelayedFromWhoDoesNotLead) {
+  Core core = Follower({}, Index(0));
+  const EntryPtr entry = Next(LogPoint(), 1, "a");
+  AppendMessage relayed{.commit = Index(1), .entries = {entry}, .relayed = true};
+  core.Step(From(3, 2, relayed));
+  EXPECT_EQ(core.term(), Term(2));
+  EXPECT_EQ(core.leader(), NodeId());
+  EXPECT_EQ(core.commit(), Index(1));
+  const Ready ready = core.TakeReady();
+  ASSERT_TRUE(ready.persist.has_value());
+  core.Step(Persisted{ready.persist->id});
+  bool acknowledged = false;
+  for (const Message& message : core.TakeReady().send_now) {
+    const auto* ack = std::get_if<AppendAck>(&message.body);
+    acknowledged = acknowledged || (ack != nullptr && message.to == NodeId(3) && !ack->rejected &&
+                                    ack->match == Index(1));
+  }
+  EXPECT_TRUE(acknowledged);
+}
+
+// R35: it is no sign of life of the leader.
+TEST(Core, CampaignsThoughItIsFed) {
+  Core core = Follower({}, Index(0));
+  core.Step(From(1, 1, {}));
+  ASSERT_EQ(core.leader(), NodeId(1));
+  for (uint64_t i = 0; i <= CoreOptions().election_ticks_max; ++i) {
+    core.Step(Tick{});
+    core.Step(From(3, 1, AppendMessage{.relayed = true}));
+    (void)core.TakeReady();
+  }
+  EXPECT_EQ(core.role(), Role::kPreCandidate);
+}
+
 TEST(Core, IgnoresWhatIsForAnother) {
   Core core = Follower({}, Index(0));
   core.Step(Received{Message{NodeId(1), NodeId(3), Term(7), HeartbeatMessage{}}, 0});

@@ -64,9 +64,11 @@ absl::Status Core::RefuseChange(const MembershipChange& change) const {
 absl::Status Core::RefuseIfNotUnderstood(const Membership& next) const {
   const uint32_t required = next.RequiredVersion();
   if (required <= membership().RequiredVersion()) return absl::OkStatus();
+  const bool self_is_old = options_.protocol_version < required;
   for (const Member& member : membership().members) {
     const uint32_t version = VersionOf(member.id);
     if (version >= required || SKEIN_PLANTED("uses-new-version-early")) continue;
+    if (self_is_old && member.id != self_) continue;  // whatever they speak, not with this node
     const std::string needs = "this needs protocol version " + std::to_string(required) +
                               " on all members, and " + member.name;
     return absl::FailedPreconditionError(
