@@ -1,4 +1,4 @@
-// Learners that are fed by a follower (R35), with real processes.
+// Learners that are fed by a follower (R36), with real processes.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -99,7 +99,7 @@ TEST(Core, TakesNoAnswerToAQuestionOfItsFormerProcess) {
   EXPECT_EQ(core.TakeReady().reads.size(), 1u);
 }
 
-// R35: who relays does not lead, whatever term it brings; it is answered all the same.
+// R36: who relays does not lead, whatever term it brings; it is answered all the same.
 TEST(Core, TakesWhatIsRelayedFromWhoDoesNotLead) {
   Core core = Follower({}, Index(0));
   const EntryPtr entry = Next(LogPoint(), 1, "a");
@@ -120,7 +120,7 @@ TEST(Core, TakesWhatIsRelayedFromWhoDoesNotLead) {
   EXPECT_TRUE(acknowledged);
 }
 
-// R35: it is no sign of life of the leader.
+// R36: it is no sign of life of the leader.
 TEST(Core, CampaignsThoughItIsFed) {
   Core core = Follower({}, Index(0));
   core.Step(From(1, 1, {}));

@@ -9,7 +9,7 @@
 //  4. applied <= commit <= last, applied <= durable (R5).
 //  5. What a message states of its sender's disk is there (R1, R2).
 //  6. Equal applied index, equal state.
-//     Entries are relayed by who was asked to in that term, committed ones only (R35).
+//     Entries are relayed by who was asked to in that term, committed ones only (R36).
 //  7. Every queue of the core and the replica keeps its limit (R19); a leader has one change of the
 //  membership under way.
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one

@@ -261,7 +261,7 @@ void CoreCluster::CheckDurable(const Message& message) {
     Violate(sender.name + " acknowledged what is not on its disk");
 }
 
-// R35, R27: what is relayed is committed, and goes to nobody who would not understand it.
+// R36, R27: what is relayed is committed, and goes to nobody who would not understand it.
 void CoreCluster::CheckRelay(const Message& message) {
   const auto* append = std::get_if<AppendMessage>(&message.body);
   const auto* heartbeat = std::get_if<HeartbeatMessage>(&message.body);

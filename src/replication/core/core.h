@@ -104,7 +104,7 @@ class Core {
   Index applied() const { return applied_; }
   // True once an entry of this leader's own term is committed.
   bool CommittedInTerm() const { return committed_in_term_; }
-  // Whom this node feeds: a leader every other member, an upstream its learners (R35).
+  // Whom this node feeds: a leader every other member, an upstream its learners (R36).
   const std::map<NodeId, Progress>& progress() const { return progress_; }
   // Every member has the log durable up to here; on a follower, as it was told last.
   Index all_matched() const { return all_matched_; }

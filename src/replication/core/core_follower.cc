@@ -17,7 +17,7 @@ void Core::FollowLeader(const Message& message) {
   timer_.Reset();
 }
 
-// R35: what an upstream sends is committed, and so it is in the log of whoever leads in its term;
+// R36: what an upstream sends is committed, and so it is in the log of whoever leads in its term;
 // but it is no sign of life of that leader.
 void Core::OnAppend(const Message& message, const AppendMessage& append) {
   if (!append.relayed) FollowLeader(message);

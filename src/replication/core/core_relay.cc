@@ -1,4 +1,4 @@
-// Entries that reach a learner by another member than the leader (R35): the leader decides who
+// Entries that reach a learner by another member than the leader (R36): the leader decides who
 // feeds whom, the upstream sends what is committed, the learner takes it.
 #include <algorithm>
 #include <utility>
@@ -122,7 +122,7 @@ void Core::UpstreamTick() {
   }
 }
 
-// R35: a leader sends what it has; an upstream what is certain to stay.
+// R36: a leader sends what it has; an upstream what is certain to stay.
 Index Core::SendLimit() const {
   if (role_ == Role::kLeader || SKEIN_PLANTED("relays-uncommitted")) return log_.last_index();
   return std::min(log_.commit(), log_.durable());

@@ -28,7 +28,7 @@ void Core::OfferSnapshot(NodeId to, Progress* progress) {
   Send(to, term_, std::move(offer));
 }
 
-// Its upstream (R35) or, if that does not work, the one that it fetched from before, else the
+// Its upstream (R36) or, if that does not work, the one that it fetched from before, else the
 // healthy one that feeds fewest others; the leader itself only if there is nobody else.
 NodeId Core::SnapshotSource(NodeId to, Index at_least) const {
   const auto& avoided = progress_.at(to).failed_source;

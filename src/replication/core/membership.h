@@ -21,7 +21,7 @@ struct Member {
   bool promote_when_level = false;
   // A learner for good: a read replica.
   bool never_votes = false;
-  // The member from which it takes what need not come from the leader (R35); 0: none.
+  // The member from which it takes what need not come from the leader (R36); 0: none.
   NodeId upstream;
 
   friend bool operator==(const Member&, const Member&) = default;

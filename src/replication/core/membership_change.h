@@ -40,7 +40,7 @@ struct RecordIncarnation {
   uint64_t incarnation = 0;
 };
 
-// From whom a member takes what need not come from the leader (R35).
+// From whom a member takes what need not come from the leader (R36).
 struct SetUpstream {
   NodeId id;
   NodeId upstream;  // 0: none

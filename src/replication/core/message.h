@@ -18,7 +18,7 @@ struct AppendMessage {
   uint64_t previous_chain = 0;
   Index commit;
   std::vector<EntryPtr> entries;
-  bool relayed = false;  // by an upstream, which does not lead; all of it is committed (R35)
+  bool relayed = false;  // by an upstream, which does not lead; all of it is committed (R36)
 };
 
 // To who sent the append: cumulative. Durable on the follower, and known to equal the leader's log,
@@ -33,7 +33,7 @@ struct AppendAck {
   Index commit;
 };
 
-// A learner that the receiver is to feed, which stands at `after` (R35).
+// A learner that the receiver is to feed, which stands at `after` (R36).
 struct Feed {
   NodeId learner;
   Index after;

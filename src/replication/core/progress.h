@@ -51,7 +51,7 @@ struct Progress {
   uint64_t log_read = 0;  // the LogRead whose entries are for this member; 0: none under way
   Index log_read_to;      // what it reads above this may have been replaced since
 
-  // R35, leader only: who feeds this learner in the leader's place; 0: the leader does.
+  // R36, leader only: who feeds this learner in the leader's place; 0: the leader does.
   NodeId fed_by;
   std::optional<Index>
       stated;                // how far it was by its own last word; nullopt: no word on this link

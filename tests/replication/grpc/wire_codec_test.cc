@@ -160,7 +160,7 @@ TEST(WireCodec, EveryKindOfMessageComesBackEqual) {
   for (size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(TextOf(messages[i]), TextOf(sent[i]));
 }
 
-// R35.
+// R36.
 TEST(WireCodec, ARelayedAppendComesBackAsOne) {
   Message sent = MakeAppend(kFrom, kTo, MakeEntries(3, 100));
   std::get<AppendMessage>(sent.body).relayed = true;
