@@ -151,7 +151,7 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   Random random = Random(seed).Fork("options");
   SimOptions options;
   options.seed = seed;
-  options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 3, 5, 5});
+  options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 4, 5, 5});
   options.learners = random.Chance(0.2) ? 1 : 0;
   options.spares = OneOf<size_t>(&random, {0, 1, 2});
   DrawLimits(&random, &options);
