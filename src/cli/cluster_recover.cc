@@ -163,7 +163,7 @@ int RunRecover(const Globals& globals, const RecoverFlags& flags) {
     std::fflush(stdout);
     return json && only_look ? kExitNotFound : Refuse(allowed, survivor);
   }
-  if (!json) PrintConsequences(survivor);
+  if (!json && (only_look || !flags.yes)) PrintConsequences(survivor);
   std::fflush(stdout);
   if (only_look) {
     if (!json) fmt::print("Nothing was changed.\n");

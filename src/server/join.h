@@ -11,7 +11,7 @@ namespace skein {
 struct ClusterTold {
   std::string token;
   uint64_t history = 0;  // see Identity
-  Index index;  // of the membership, where it was asked for
+  Index index;           // of the membership, where it was asked for
   Membership membership;
 };
 
