@@ -73,6 +73,10 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
                                 "cluster",
                                 "cluster recover",
                                 "cluster recover --data-dir /no/such/directory",
+                                "divergent",
+                                "divergent list",
+                                "divergent show --data-dir /",
+                                "divergent replay --data-dir / --all some.tail",
                                 "transfer n1 n2",
                                 "--timeout 0 get k"}) {
     const Ended run = Skein(arguments);
