@@ -11,6 +11,7 @@
 #include "cli/offline.h"
 #include "cli/text.h"
 #include "common/clock.h"
+#include "common/error.h"
 #include "storage/new_quorum.h"
 
 namespace skein::cli {
@@ -147,12 +148,20 @@ int Refuse(const absl::Status& refused, const Survivor& survivor) {
   return code;
 }
 
+// The usual advice, to begin anew with what the others have, is of no use here.
+absl::Status WithAdvice(const absl::Status& status) {
+  if (!absl::IsDataLoss(status)) return status;
+  return MakeError(status.code(), MessageOf(status),
+                   {.reason = ErrorReason::kDamagedData,
+                    .hint = "take another survivor, or restore the directory from a copy"});
+}
+
 int RunRecover(const Globals& globals, const RecoverFlags& flags) {
   ::umask(077);  // as skeind
   const std::string foreign = CheckOwner(flags.data_directory);
   if (!foreign.empty()) return FailUsage(foreign);
   auto quorum = NewQuorum::Open(StorageOptions(), flags.data_directory);
-  if (!quorum.ok()) return FailOffline("cluster recover", quorum.status());
+  if (!quorum.ok()) return FailOffline("cluster recover", WithAdvice(quorum.status()));
   const Survivor& survivor = (*quorum)->survivor();
   const absl::Status allowed = (*quorum)->Check(flags.accept_lost);
   const bool only_look = !flags.force || flags.dry_run;
@@ -178,7 +187,7 @@ int RunRecover(const Globals& globals, const RecoverFlags& flags) {
   }
   const absl::Status forced = (*quorum)->Force(flags.accept_lost, SystemClock().WallMillis());
   if (!forced.ok()) {
-    FailOffline("cluster recover", forced);
+    FailOffline("cluster recover", WithAdvice(forced));
     fmt::print(stderr, "  what to do: mend that, and run the same command again\n");
     return kExitFailed;
   }
