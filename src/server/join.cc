@@ -39,16 +39,22 @@ absl::StatusOr<v1::MembersResponse> AskOne(const std::string& address) {
   return absl::UnavailableError(fmt::format("{}: {}", address, status.error_message()));
 }
 
+uint64_t FromHex(const std::string& hex) {
+  uint64_t number = 0;
+  std::from_chars(hex.data(), hex.data() + hex.size(), number, 16);
+  return number;
+}
+
 ClusterTold ToldBy(const v1::MembersResponse& response) {
   ClusterTold told;
   told.token = response.cluster_token();
+  told.history = FromHex(response.history());
   told.index = Index(response.membership_index());
   for (const v1::Member& from : response.members()) {
     Member member{.id = NodeIdOf(from.id()), .name = from.id(), .address = from.address()};
     member.voter = from.voter();
     member.promote_when_level = from.promote_when_level();
-    const std::string& hex = from.incarnation();
-    std::from_chars(hex.data(), hex.data() + hex.size(), member.incarnation, 16);
+    member.incarnation = FromHex(from.incarnation());
     told.membership.members.push_back(std::move(member));
   }
   std::sort(told.membership.members.begin(), told.membership.members.end(),

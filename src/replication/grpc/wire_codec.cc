@@ -233,6 +233,7 @@ void Fill(const Hello& hello, v1::PeerHello* wire) {
   wire->set_to_node_id(hello.to.value());
   wire->set_membership_index(hello.membership_index.value());
   wire->set_address(hello.address);
+  wire->set_history(hello.sender.history);
 }
 
 Hello FromWire(v1::PeerHello wire) {
@@ -240,7 +241,8 @@ Hello FromWire(v1::PeerHello wire) {
                      .node = NodeId(wire.node_id()),
                      .name = std::move(*wire.mutable_node_name()),
                      .incarnation = wire.incarnation(),
-                     .protocol_version = wire.protocol_version()},
+                     .protocol_version = wire.protocol_version(),
+                     .history = wire.history()},
           .to = NodeId(wire.to_node_id()),
           .membership_index = Index(wire.membership_index()),
           .address = std::move(*wire.mutable_address())};
