@@ -45,6 +45,8 @@ void AddStatus(CLI::App* app, Globals* globals);
 void AddLag(CLI::App* app, Globals* globals);
 void AddMember(CLI::App* app, Globals* globals);
 void AddTransfer(CLI::App* app, Globals* globals);
+void AddCluster(CLI::App* app, Globals* globals);
+void AddDivergent(CLI::App* app, Globals* globals);
 void AddBench(CLI::App* app, Globals* globals);
 void AddCompletion(CLI::App* app, Globals* globals);
 

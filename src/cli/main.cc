@@ -62,6 +62,8 @@ int Main(int argc, char** argv) {
   AddLag(&app, &globals);
   AddMember(&app, &globals);
   AddTransfer(&app, &globals);
+  AddDivergent(&app, &globals);
+  AddCluster(&app, &globals);
   AddBench(&app, &globals);
   AddCompletion(&app, &globals);
   try {

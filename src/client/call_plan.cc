@@ -69,6 +69,13 @@ absl::Status OutcomeUnknownError(const std::string& message) {
        .hint = "the command may have been applied: read the key before writing again"});
 }
 
+uint64_t CallPlan::AttemptMicros(uint64_t usual_us, uint32_t earlier, uint64_t now_us) const {
+  constexpr uint32_t kDoublings = 3;
+  const uint64_t left_us = deadline_us_ - std::min(now_us, deadline_us_);
+  if (earlier == 0) return std::min(usual_us, left_us / 2);
+  return std::min(usual_us << std::min(earlier, kDoublings), left_us);
+}
+
 NextStep CallPlan::After(const Outcome& outcome, const Circumstances& now) {
   if (outcome.happened == Happened::kShutdown) {
     if (kind_ == CallKind::kWrite && outcome.sent) {

@@ -62,6 +62,11 @@ class CallPlan {
 
   NextStep After(const Outcome& outcome, const Circumstances& now);
 
+  // How long an attempt that begins now may take, after `earlier` others, before another node is
+  // asked: the first one at most half of the time that there is. Each further one may take twice as
+  // long as the one before, so that a slow network is not taken for a dead one for ever.
+  uint64_t AttemptMicros(uint64_t usual_us, uint32_t earlier, uint64_t now_us) const;
+
   CallKind kind() const { return kind_; }
   uint64_t deadline_us() const { return deadline_us_; }
   const TriedSet& tried() const { return tried_; }

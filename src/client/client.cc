@@ -38,7 +38,7 @@ v1::ReadOptions Encoded(const Dispatcher& dispatcher, const ReadOptions& options
   const uint64_t attempt_ms =
       static_cast<uint64_t>(dispatcher.options().read_attempt_timeout.count());
   const uint64_t wait_ms =
-      std::min(attempt_ms, DeadlineMillis(dispatcher, options.deadline)) * 3 / 4;
+      std::min(attempt_ms, DeadlineMillis(dispatcher, options.deadline) / 2) * 3 / 4;
   return client::EncodeReadOptions(options, dispatcher.token(), std::max<uint64_t>(wait_ms, 1));
 }
 

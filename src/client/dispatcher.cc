@@ -227,15 +227,13 @@ void Dispatcher::Enqueue(uint64_t id, Operation* operation, size_t slot) {
   view_.AddInFlight(slot, 1);
   Link& link = LinkOf(slot);
   link.outbox.push_back(id);
-  // Each further attempt may take twice as long, so that a slow network is not taken for a dead
-  // one for ever. A write that is on the wire has only its deadline; see Flush.
-  const uint64_t attempt_us = Micros(options_.read_attempt_timeout) << operation->attempts;
-  if (operation->attempts < 3) ++operation->attempts;
+  // A write that is on the wire has only its deadline; see Flush.
+  const uint64_t attempt_us = operation->plan.AttemptMicros(Micros(options_.read_attempt_timeout),
+                                                            operation->attempts++, now_us_);
   const bool write_on_open_link =
       operation->plan.kind() == CallKind::kWrite && link.state == LinkState::kOpen;
-  operations_.SetWake(id, write_on_open_link
-                              ? operation->plan.deadline_us()
-                              : std::min(now_us_ + attempt_us, operation->plan.deadline_us()));
+  operations_.SetWake(id,
+                      write_on_open_link ? operation->plan.deadline_us() : now_us_ + attempt_us);
 }
 
 void Dispatcher::Flush(size_t slot) {

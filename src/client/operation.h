@@ -31,7 +31,7 @@ struct Operation {
   CallPlan plan;
   ReadPolicy policy = ReadPolicy::kFollowers;  // of a read
   OperationState state = OperationState::kNew;
-  uint8_t attempts = 0;
+  uint32_t attempts = 0;
   size_t slot = 0;  // kQueued, kSent: the node
   std::variant<std::monostate, Client::Callback<GetResult>, Client::Callback<BatchGetResult>,
                Client::Callback<PutResult>, Client::Callback<DeleteResult>>

@@ -50,6 +50,7 @@ void ClusterService::FillMembers(const MembershipsInForce& memberships,
   response->set_node_id(parts_.view->node_name());
   response->set_cluster_id(facts_.cluster_id);
   response->set_cluster_token(facts_.cluster_token);
+  if (facts_.history != 0) response->set_history(fmt::format("{:016x}", facts_.history));
   response->set_membership_index(newest.index.value());
   response->set_committed(memberships.committed.index == newest.index);
   response->set_required_protocol_version(newest.membership.RequiredVersion());

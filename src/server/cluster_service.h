@@ -21,6 +21,7 @@ struct NodeFacts {
   std::string cluster_token;
   std::string incarnation;  // hexadecimal
   uint64_t started_us = 0;  // monotonic
+  uint64_t history = 0;     // see Identity
   uint32_t protocol_version = 0;
 };
 

@@ -39,9 +39,16 @@ absl::StatusOr<v1::MembersResponse> AskOne(const std::string& address) {
   return absl::UnavailableError(fmt::format("{}: {}", address, status.error_message()));
 }
 
+uint64_t FromHex(const std::string& hex) {
+  uint64_t number = 0;
+  std::from_chars(hex.data(), hex.data() + hex.size(), number, 16);
+  return number;
+}
+
 ClusterTold ToldBy(const v1::MembersResponse& response) {
   ClusterTold told;
   told.token = response.cluster_token();
+  told.history = FromHex(response.history());
   told.index = Index(response.membership_index());
   told.membership.required_version =
       std::max(response.required_protocol_version(), kOldestProtocolVersion);
@@ -51,8 +58,7 @@ ClusterTold ToldBy(const v1::MembersResponse& response) {
     member.promote_when_level = from.promote_when_level();
     member.never_votes = from.never_votes();
     if (!from.upstream_id().empty()) member.upstream = NodeIdOf(from.upstream_id());
-    const std::string& hex = from.incarnation();
-    std::from_chars(hex.data(), hex.data() + hex.size(), member.incarnation, 16);
+    member.incarnation = FromHex(from.incarnation());
     told.membership.members.push_back(std::move(member));
   }
   std::sort(told.membership.members.begin(), told.membership.members.end(),

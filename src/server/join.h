@@ -10,7 +10,8 @@ namespace skein {
 
 struct ClusterTold {
   std::string token;
-  Index index;  // of the membership, where it was asked for
+  uint64_t history = 0;  // see Identity
+  Index index;           // of the membership, where it was asked for
   Membership membership;
 };
 

@@ -156,8 +156,12 @@ class Node::Impl final : private Observer {
 void Node::Impl::MakeWireSide(PeerNotice notice) {
   const Identity& identity = storage_.directory->identity();
   hello_gate_ = std::make_unique<HelloGate>(
-      PeerIdentity{identity.cluster_id, identity.node_id, identity.node_name, identity.incarnation,
-                   options_.replica.core.protocol_version},
+      PeerIdentity{.cluster_id = identity.cluster_id,
+                   .node = identity.node_id,
+                   .name = identity.node_name,
+                   .incarnation = identity.incarnation,
+                   .protocol_version = options_.replica.core.protocol_version,
+                   .history = identity.history},
       options_.advertise.empty() ? options_.listen : options_.advertise,
       [this](const Hello& hello) {
         return storage_.directory->CheckPeer(hello.sender.node, hello.sender.incarnation);
@@ -186,7 +190,7 @@ void Node::Impl::MakeServices() {
   kv_service_ = std::make_unique<KvService>(backend_.get());
   cluster_service_ = std::make_unique<ClusterService>(
       NodeFacts{fmt::format("{:016x}", identity.cluster_id), identity.cluster_token,
-                fmt::format("{:016x}", identity.incarnation), started_us_,
+                fmt::format("{:016x}", identity.incarnation), started_us_, identity.history,
                 options_.replica.core.protocol_version},
       ClusterService::Parts{.loop = &loop_,
                             .log_store = storage_.log.get(),

@@ -59,6 +59,7 @@ absl::Status TakeAddresses(const Membership& given, const std::string& directory
 // With what a new log begins.
 struct Beginning {
   std::string token;
+  uint64_t history = 0;
   Membership membership;
   Index told;
 };
@@ -67,7 +68,8 @@ absl::StatusOr<Beginning> BeginWith(const NodeOptions& options, uint64_t incarna
                                     Logger* logger) {
   if (!options.initial_cluster.empty()) {
     const std::string& token = options.cluster_token;
-    return Beginning{token.empty() ? kDefaultToken : token, Founded(options), Index()};
+    return Beginning{.token = token.empty() ? kDefaultToken : token,
+                     .membership = Founded(options)};
   }
   if (options.join.empty()) {
     return absl::FailedPreconditionError(fmt::format(
@@ -77,7 +79,10 @@ absl::StatusOr<Beginning> BeginWith(const NodeOptions& options, uint64_t incarna
   }
   absl::StatusOr<ClusterTold> told = AskForCluster(options, incarnation, logger);
   if (!told.ok()) return told.status();
-  return Beginning{told->token, std::move(told->membership), told->index};
+  return Beginning{.token = told->token,
+                   .history = told->history,
+                   .membership = std::move(told->membership),
+                   .told = told->index};
 }
 
 // What the log has lost of its end comes back from the leader, if there can be another one.
@@ -160,11 +165,17 @@ absl::StatusOr<NodeStorage> OpenNodeStorage(const NodeOptions& options, Logger* 
     auto begin = BeginWith(options, identity->has_value() ? (*identity)->incarnation : 0, logger);
     if (!begin.ok()) return begin.status();
     beginning = *std::move(begin);
+    if (identity->has_value() && (*identity)->history != beginning.history) {
+      return absl::FailedPreconditionError(fmt::format(
+          "{} was made before the cluster was recovered from the loss of a majority, and holds "
+          "nothing: delete it, and start again",
+          path));
+    }
   }
   storage.told = beginning.told;
   const std::string& token =
       options.cluster_token.empty() ? beginning.token : options.cluster_token;
-  auto directory = DataDirectory::Open(path, token, options.name);
+  auto directory = DataDirectory::Open(path, token, options.name, beginning.history);
   if (!directory.ok()) return directory.status();
   storage.directory = std::move(*directory);
   absl::Status status = OpenLog(options, beginning.membership, &storage);

@@ -136,7 +136,8 @@ absl::Status KvStateMachine::Worker::PerformInstall(const LogBase& base) {
 
 absl::StatusOr<std::shared_ptr<KvStateMachine::Database>> KvStateMachine::Worker::TakeSnapshot(
     const LogBase& base, const std::string& directory) {
-  if (base.point.at.index <= applied_.at.index) {
+  // The same state may come again: it is the log that is to begin anew.
+  if (base.point.at.index < applied_.at.index) {
     return absl::FailedPreconditionError(
         fmt::format("the state is at index {}, a snapshot for index {} would set it back",
                     applied_.at.index.value(), base.point.at.index.value()));

@@ -21,6 +21,7 @@ namespace skein {
 namespace {
 
 constexpr uint64_t kDirectoryFormat = 1;
+constexpr char kRecovery[] = "recovery";
 
 absl::Status Refused(const std::string& message) {
   return absl::Status(absl::StatusCode::kFailedPrecondition, message);
@@ -68,14 +69,51 @@ uint64_t ClaimedFormat(std::string_view text) {
 
 }  // namespace
 
-uint64_t ClusterIdOf(const std::string& cluster_token) {
+uint64_t ClusterIdOf(const std::string& cluster_token, uint64_t history) {
   const uint64_t id = Checksum64("skein cluster " + cluster_token);
-  return id == 0 ? 1 : id;
+  return (id == 0 ? 1 : id) ^ history;
+}
+
+uint64_t NewHistoryOf(const std::string& cluster_token) {
+  uint64_t history = 0;
+  while (history == 0 || ClusterIdOf(cluster_token, history) == 0) {
+    history = Random::SeedFromSystem();
+  }
+  return history;
+}
+
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::LockAndClean(
+    const std::string& path) {
+  const absl::StatusOr<int> lock_fd = Lock(path);
+  if (!lock_fd.ok()) return lock_fd.status();
+  std::unique_ptr<DataDirectory> directory(new DataDirectory(path, *lock_fd));
+  const absl::Status cleaned = directory->RemoveLeftovers();
+  if (!cleaned.ok()) return cleaned;
+  return directory;
+}
+
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::OpenExisting(
+    const std::string& path) {
+  absl::StatusOr<std::optional<Identity>> found = Peek(path);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) {
+    return Refused(
+        fmt::format("{} is not a data directory of skeind: it has no file identity", path));
+  }
+  auto directory = LockAndClean(path);
+  if (!directory.ok()) return directory.status();
+  found = Peek(path);  // as it is now that nobody else may change it
+  if (!found.ok()) return found.status();
+  (*directory)->identity_ = found->value_or(Identity{});
+  const absl::Status peers = (*directory)->LoadPeers();
+  if (!peers.ok()) return peers;
+  return directory;
 }
 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::string& path,
                                                                    const std::string& cluster_token,
-                                                                   const std::string& node_name) {
+                                                                   const std::string& node_name,
+                                                                   uint64_t history) {
   if (!IsPlainText(cluster_token) || !IsPlainText(node_name)) {
     return absl::Status(
         absl::StatusCode::kInvalidArgument,
@@ -84,12 +122,10 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   absl::Status status = MakeDirectory(path);
   if (absl::IsResourceExhausted(status)) return status;
   if (!status.ok()) return Refused(MessageOf(status));  // nothing can be made at this path
-  const absl::StatusOr<int> lock_fd = Lock(path);
-  if (!lock_fd.ok()) return lock_fd.status();
-  std::unique_ptr<DataDirectory> directory(new DataDirectory(path, *lock_fd));
-  status = directory->RemoveLeftovers();
-  if (status.ok()) status = directory->LoadIdentity(cluster_token, node_name);
-  if (status.ok()) status = directory->LoadPeers();
+  auto directory = LockAndClean(path);
+  if (!directory.ok()) return directory.status();
+  status = (*directory)->LoadIdentity(cluster_token, node_name, history);
+  if (status.ok()) status = (*directory)->LoadPeers();
   if (!status.ok()) return status;
   return directory;
 }
@@ -126,21 +162,26 @@ absl::StatusOr<std::optional<Identity>> DataDirectory::Peek(const std::string& p
   const std::optional<uint64_t> cluster_id = FromHex(FieldValue(*fields, "cluster_id"));
   const std::optional<uint64_t> node_id = FromHex(FieldValue(*fields, "node_id"));
   const std::optional<uint64_t> incarnation = FromHex(FieldValue(*fields, "incarnation"));
-  if (!cluster_id.has_value() || !node_id.has_value() || !incarnation.has_value()) {
+  const std::string history_text = FieldValue(*fields, "history");
+  const std::optional<uint64_t> history = FromHex(history_text.empty() ? "0" : history_text);
+  if (!cluster_id.has_value() || !node_id.has_value() || !incarnation.has_value() ||
+      !history.has_value()) {
     return DamagedData(file + " is damaged");
   }
   return Identity{.cluster_id = *cluster_id,
                   .cluster_token = FieldValue(*fields, "cluster_token"),
+                  .history = *history,
                   .node_id = NodeId(*node_id),
                   .node_name = FieldValue(*fields, "node_name"),
-                  .incarnation = *incarnation};
+                  .incarnation = *incarnation,
+                  .recovery_unfinished = !FieldValue(*fields, kRecovery).empty()};
 }
 
 absl::Status DataDirectory::LoadIdentity(const std::string& cluster_token,
-                                         const std::string& node_name) {
+                                         const std::string& node_name, uint64_t history) {
   absl::StatusOr<std::optional<Identity>> found = Peek(path_);
   if (!found.ok()) return found.status();
-  if (!found->has_value()) return CreateIdentity(cluster_token, node_name);
+  if (!found->has_value()) return CreateIdentity(cluster_token, node_name, history);
   identity_ = *std::move(*found);
   if (identity_.node_name != node_name) {
     return Refused(fmt::format("data directory {} belongs to node {}, not to node {}", path_,
@@ -150,30 +191,58 @@ absl::Status DataDirectory::LoadIdentity(const std::string& cluster_token,
     return Refused(fmt::format("data directory {} belongs to cluster {}, not to cluster {}", path_,
                                identity_.cluster_token, cluster_token));
   }
+  if (identity_.recovery_unfinished) {
+    return Refused(fmt::format(
+        "the recovery of the cluster from data directory {} was begun and not finished: run skein "
+        "cluster recover --force-new-quorum --data-dir {} again",
+        path_, path_));
+  }
   return absl::OkStatus();
 }
 
 // The identity is the first thing in a new directory: data without it has lost its owner.
 absl::Status DataDirectory::CreateIdentity(const std::string& cluster_token,
-                                           const std::string& node_name) {
+                                           const std::string& node_name, uint64_t history) {
   for (const char* name : {"log", "state", "acknowledged", "peers"}) {
     if (FileExists(path_ + "/" + name)) {
       return DamagedData(
           fmt::format("data directory {} holds {} but has lost its file identity", path_, name));
     }
   }
-  identity_ = {.cluster_id = ClusterIdOf(cluster_token),
-               .cluster_token = cluster_token,
-               .node_id = NodeIdOf(node_name),
-               .node_name = node_name,
-               .incarnation = Random::SeedFromSystem()};
-  return ReplaceFile(path_ + "/identity",
-                     EncodeTextRecord({{"format", std::to_string(kDirectoryFormat)},
-                                       {"cluster_id", ToHex(identity_.cluster_id)},
-                                       {"cluster_token", identity_.cluster_token},
-                                       {"node_id", ToHex(identity_.node_id.value())},
-                                       {"node_name", identity_.node_name},
-                                       {"incarnation", ToHex(identity_.incarnation)}}));
+  return WriteIdentity({.cluster_id = ClusterIdOf(cluster_token, history),
+                        .cluster_token = cluster_token,
+                        .history = history,
+                        .node_id = NodeIdOf(node_name),
+                        .node_name = node_name,
+                        .incarnation = Random::SeedFromSystem()});
+}
+
+absl::Status DataDirectory::WriteIdentity(const Identity& identity) {
+  TextFields fields = {{"format", std::to_string(kDirectoryFormat)},
+                       {"cluster_id", ToHex(identity.cluster_id)},
+                       {"cluster_token", identity.cluster_token},
+                       {"node_id", ToHex(identity.node_id.value())},
+                       {"node_name", identity.node_name},
+                       {"incarnation", ToHex(identity.incarnation)}};
+  if (identity.history != 0) fields.emplace_back("history", ToHex(identity.history));
+  if (identity.recovery_unfinished) fields.emplace_back(kRecovery, "unfinished");
+  absl::Status written = ReplaceFile(path_ + "/identity", EncodeTextRecord(fields));
+  if (written.ok()) identity_ = identity;
+  return written;
+}
+
+absl::Status DataDirectory::BeginHistory(uint64_t history) {
+  Identity identity = identity_;
+  identity.history = history;
+  identity.cluster_id = ClusterIdOf(identity.cluster_token, history);
+  identity.recovery_unfinished = true;
+  return WriteIdentity(identity);
+}
+
+absl::Status DataDirectory::FinishHistory() {
+  Identity identity = identity_;
+  identity.recovery_unfinished = false;
+  return WriteIdentity(identity);
 }
 
 absl::Status DataDirectory::LoadPeers() {

@@ -311,6 +311,14 @@ absl::Status LogDatabase::RaiseMark() {
   return mark_->Raise(mark);
 }
 
+absl::Status LogDatabase::ForgetLost() {
+  AcknowledgedMark::Value mark = mark_->value();
+  if (mark.at.index <= last_.at.index) return absl::OkStatus();
+  mark.at = last_.at;
+  mark.chain = last_.chain;
+  return mark_->Lower(mark);
+}
+
 absl::Status LogDatabase::DropTrimmedFiles() {
   const Index base_index = base().point.at.index;
   if (base_index == Index(0)) return absl::OkStatus();

@@ -44,6 +44,9 @@ class LogDatabase {
   // not null, becomes the base of the log in the same write; it has no effect with a reset.
   absl::Status Write(const std::vector<LogWrite>& writes, const LogBase* base);
 
+  // Writer thread. Lowers a mark above the end of the log to there. Durable when it returns.
+  absl::Status ForgetLost();
+
   // Writer thread. Of the last durable entry, or of the base.
   Index last_index() const { return last_.at.index; }
 

@@ -19,7 +19,7 @@ absl::StatusOr<bool> Continues(const RocksLogStore& log, const LogRecovery& reco
 absl::Status CompleteInstall(RocksLogStore* log, const LogBase& installed, LogRecovery* recovery) {
   const absl::StatusOr<bool> continues = Continues(*log, *recovery, installed.point);
   if (!continues.ok() || *continues) return continues.status();
-  absl::StatusOr<LogRecovery> reset = log->ResetTo(installed);
+  absl::StatusOr<LogRecovery> reset = log->WriteAtOnce({.reset = installed});
   if (reset.ok()) *recovery = *std::move(reset);
   return reset.status();
 }

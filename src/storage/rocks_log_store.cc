@@ -28,7 +28,8 @@ class RocksLogStore::Worker {
 
   absl::StatusOr<LogRecovery> Recover();
   absl::StatusOr<LogPoint> PointAt(Index index) const { return log_->PointAt(index); }
-  absl::StatusOr<LogRecovery> ResetTo(const LogBase& base);
+  absl::StatusOr<LogRecovery> WriteAtOnce(const LogWrite& write);
+  absl::StatusOr<LogRecovery> ForgetLost();
   void Start(EventSink* sink);
   void Write(LogWrite write);
   void Read(LogRead read);
@@ -111,10 +112,17 @@ absl::StatusOr<LogRecovery> RocksLogStore::Worker::Recover() {
   return recovery;
 }
 
-absl::StatusOr<LogRecovery> RocksLogStore::Worker::ResetTo(const LogBase& base) {
+absl::StatusOr<LogRecovery> RocksLogStore::Worker::WriteAtOnce(const LogWrite& write) {
   SKEIN_CHECK(sink_ == nullptr);
-  const absl::Status reset = log_->Write({LogWrite{.reset = base}}, nullptr);
-  if (!reset.ok()) return reset;
+  const absl::Status written = log_->Write({write}, nullptr);
+  if (!written.ok()) return written;
+  return Recover();
+}
+
+absl::StatusOr<LogRecovery> RocksLogStore::Worker::ForgetLost() {
+  SKEIN_CHECK(sink_ == nullptr);
+  const absl::Status forgotten = log_->ForgetLost();
+  if (!forgotten.ok()) return forgotten;
   return Recover();
 }
 
@@ -280,9 +288,10 @@ absl::StatusOr<LogRecovery> RocksLogStore::Recover() { return worker_->Recover()
 absl::StatusOr<LogPoint> RocksLogStore::PointAt(Index index) const {
   return worker_->PointAt(index);
 }
-absl::StatusOr<LogRecovery> RocksLogStore::ResetTo(const LogBase& base) {
-  return worker_->ResetTo(base);
+absl::StatusOr<LogRecovery> RocksLogStore::WriteAtOnce(const LogWrite& write) {
+  return worker_->WriteAtOnce(write);
 }
+absl::StatusOr<LogRecovery> RocksLogStore::ForgetLost() { return worker_->ForgetLost(); }
 void RocksLogStore::Start(EventSink* sink) { worker_->Start(sink); }
 void RocksLogStore::Write(LogWrite write) { worker_->Write(std::move(write)); }
 void RocksLogStore::Read(LogRead read) { worker_->Read(read); }

@@ -39,9 +39,11 @@ class RocksLogStore final : public LogStore {
 
   // Between Recover and Start. The point of a retained entry, or of the base.
   absl::StatusOr<LogPoint> PointAt(Index index) const;
-  // Between Recover and Start. Makes the log begin after `base`, durably, and empty; returns what
-  // it holds then. See LogWrite::reset.
-  absl::StatusOr<LogRecovery> ResetTo(const LogBase& base);
+  // Between Recover and Start. Performs the write, durably, and returns what the log holds then.
+  absl::StatusOr<LogRecovery> WriteAtOnce(const LogWrite& write);
+  // Between Recover and Start. The log ends where it does: what it has acknowledged beyond, and
+  // lost, is owed no more. Durable when it returns.
+  absl::StatusOr<LogRecovery> ForgetLost();
 
  private:
   class Worker;

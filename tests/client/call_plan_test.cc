@@ -39,6 +39,17 @@ Outcome Simple(Happened happened, bool sent = false, size_t slot = 0) {
   return outcome;
 }
 
+TEST(CallPlanTest, TheFirstAttemptLeavesTimeForAnother) {
+  const CallPlan plan = Plan(CallKind::kRead);
+  EXPECT_EQ(plan.AttemptMicros(100'000, 0, kStart), 100'000u);
+  EXPECT_EQ(plan.AttemptMicros(900'000, 0, kStart), 500'000u);
+  EXPECT_EQ(plan.AttemptMicros(100'000, 1, kStart), 200'000u);
+  EXPECT_EQ(plan.AttemptMicros(100'000, 3, kStart), 800'000u);
+  EXPECT_EQ(plan.AttemptMicros(10'000, 30, kStart), 80'000u);
+  EXPECT_EQ(plan.AttemptMicros(100'000, 1, kDeadline - 5), 5u);
+  EXPECT_EQ(plan.AttemptMicros(100'000, 1, kDeadline + 5), 0u);
+}
+
 TEST(CallPlanWriteTest, FollowsALeaderHintAtOnceButNotInCircles) {
   CallPlan plan = Plan(CallKind::kWrite);
   Circumstances now = At(kStart);

@@ -74,6 +74,13 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
                                 "member replace n2 n2 127.0.0.1:9",
                                 "member wait",
                                 "member wait n2 --wait-timeout soon",
+                                "cluster",
+                                "cluster recover",
+                                "cluster recover --data-dir /no/such/directory",
+                                "divergent",
+                                "divergent list",
+                                "divergent show --data-dir /",
+                                "divergent replay --data-dir / --all some.tail",
                                 "transfer n1 n2",
                                 "--timeout 0 get k"}) {
     const Ended run = Skein(arguments);

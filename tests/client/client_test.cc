@@ -274,6 +274,18 @@ TEST_F(ClientTest, ASilentNodeHangsNoRead) {
   EXPECT_LT(Since(start), milliseconds(1000));
 }
 
+// Though the deadline is shorter than what a read may take on one node.
+TEST_F(ClientTest, AReadWithLittleTimeAsksAnotherNodeToo) {
+  auto client = Connect({1, 2, 3});
+  ASSERT_TRUE(client->Put("k", "v").ok());
+  const auto first = client->Get("k");
+  ASSERT_TRUE(first.ok()) << first.status();
+  ByName(first->by.node_id).SetSilent(true);
+  const auto second = client->Get("k", {.deadline = milliseconds(400)});
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE(second->by.node_id, first->by.node_id);
+}
+
 TEST_F(ClientTest, TheDeadlineHoldsOnABlackHole) {
   for (auto& one : nodes_) one->SetSilent(true);
   auto client = Connect({1, 2, 3});

@@ -137,9 +137,23 @@ TYPED_TEST_P(StateInstallContract, TheStateIsNeverSetBack) {
   const std::vector<EntryPtr> entries = this->MakeSource();
   this->Open();
   const LogBase base = this->Fetch();
-  this->state_->Apply({entries.begin(), entries.begin() + 150});
+  this->state_->Apply({entries.begin(), entries.begin() + 151});
   this->state_->Install(base);
   EXPECT_FALSE(this->AwaitInstalled().ok());
+  this->state_->Apply({entries.begin() + 151, entries.end()});
+  this->AwaitApplied(entries.back()->index());
+}
+
+// Of a node whose log has lost its end.
+TYPED_TEST_P(StateInstallContract, TheSameStateMayComeAgain) {
+  const std::vector<EntryPtr> entries = this->MakeSource();
+  this->Open();
+  const LogBase base = this->Fetch();
+  this->state_->Apply({entries.begin(), entries.begin() + 150});
+  this->state_->Install(base);
+  const absl::StatusOr<LogBase> installed = this->AwaitInstalled();
+  ASSERT_TRUE(installed.ok()) << installed.status();
+  EXPECT_EQ(*installed, base);
   this->state_->Apply({entries.begin() + 150, entries.end()});
   this->AwaitApplied(entries.back()->index());
 }
@@ -161,6 +175,6 @@ TYPED_TEST_P(StateInstallContract, OneInstallFollowsAnother) {
 REGISTER_TYPED_TEST_SUITE_P(StateInstallContract, TheStateIsThatOfTheSourceAndGoesOn,
                             WhatWasAskedForBeforeIsAppliedBefore, ItIsDurableWhenItIsTold,
                             WithoutASnapshotTheOldStateStays, TheStateIsNeverSetBack,
-                            OneInstallFollowsAnother);
+                            TheSameStateMayComeAgain, OneInstallFollowsAnother);
 
 }  // namespace skein

@@ -56,12 +56,14 @@ def blocks_of(markdown):
 
 
 def comparable(lines):
-    """Lines without what differs from run to run: times, and names of data directories. A leader that
-    is replaced says one thing more."""
+    """Lines without what differs from run to run: times, names of data directories, and how far a log is.
+    A leader that is replaced says one thing more."""
     out = []
     for line in lines:
         line = re.sub(r'\b[0-9a-f]{16}\b|(?<= )-$', 'DATA', ' '.join(line.split()))
         line = re.sub(r'\d+\.\d ms', 'N ms', line)
+        if re.match(r'last term/index|known committed|- Not known', line):
+            line = re.sub(r'\d+', 'N', line)
         if line and not re.match(r'n\d led; n\d leads now', line):
             out.append(line)
     return out

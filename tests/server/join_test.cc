@@ -206,6 +206,19 @@ TEST_F(JoinTest, ADirectoryThatWasOnlyBegunIsTakenUpAgain) {
   ExpectFollows();
 }
 
+TEST_F(JoinTest, ADirectoryThatWasBegunBeforeARecoveryIsRefused) {
+  Add();
+  const NodeOptions options = Joiner();
+  std::filesystem::create_directories(directory_.path());
+  ASSERT_TRUE(
+      DataDirectory::Open(options.data_directory, "skein", "n2", NewHistoryOf("skein")).ok());
+  const auto node = Node::Start(options, logger_.get());
+  ASSERT_TRUE(absl::IsFailedPrecondition(node.status())) << node.status();
+  EXPECT_NE(MessageOf(node.status()).find("was made before the cluster was recovered"),
+            std::string::npos)
+      << node.status();
+}
+
 TEST_F(JoinTest, WithoutDataAndWithoutAClusterItDoesNotStart) {
   NodeOptions options = Joiner();
   options.join.clear();

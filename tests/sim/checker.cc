@@ -44,23 +44,27 @@ void Checker::OnTruncate(size_t node, Index first) {
   for (size_t i = first.value(); i <= std::min(witnessed.size(), committed_.size()); ++i) {
     const CommittedEntry& entry = committed_[i - 1];
     if (witnessed[i - 1] != std::pair(entry.term, entry.chain)) return;
-    if (CopiesOf(i, *entry.voters, node) >= entry.voters->QuorumSize()) continue;
+    if (CopiesOf({entry.term, entry.chain}, i, *entry.voters, node) >= entry.voters->QuorumSize())
+      continue;
     return Violate(fmt::format("{} truncates from index {}, but the entry at {} is committed",
                                NodeName(node), first.value(), i));
   }
 }
 
-// Of the committed entry, among these voters but for one: those that have had it durable and have
-// not truncated it.
-size_t Checker::CopiesOf(size_t index, const Membership& voters, size_t left_out) const {
-  const CommittedEntry& entry = committed_[index - 1];
+// Among these voters but for one: those that have had the entry durable and have not truncated it.
+size_t Checker::CopiesOf(const Entry& entry, const Membership& voters, size_t left_out) const {
+  return CopiesOf({entry.term(), entry.chain()}, entry.index().value(), voters, left_out);
+}
+
+size_t Checker::CopiesOf(const std::pair<Term, uint64_t>& content, size_t index,
+                         const Membership& voters, size_t left_out) const {
   size_t copies = 0;
   for (const Member& member : voters.members) {
     const size_t node = member.id.value() - 1;
     if (!member.voter || node == left_out) continue;
     const auto& witnessed = disks_[node]->witnessed;
     if (witnessed.size() < index) continue;
-    if (witnessed[index - 1] == std::pair(entry.term, entry.chain)) ++copies;
+    if (witnessed[index - 1] == content) ++copies;
   }
   return copies;
 }
@@ -171,10 +175,11 @@ void Checker::CheckCommit(size_t node, const Core& core) {
     Violate(NodeName(node) + " has applied what is not committed and durable");
   }
   if (log.commit() <= commit_checked_[node]) return;
+  const MembershipsInForce memberships = core.memberships();
   for (Index i = committed().Next(); i <= log.commit() && violation_.empty(); i = i.Next()) {
     const EntryPtr entry = log.InMemory(i) ? log.At(i) : disks_[node]->Find(i);
     if (entry == nullptr) return Violate(NodeName(node) + " has lost an entry that it commits");
-    Commit(node, core.membership(), *entry);
+    Commit(node, VotersOf(*entry, memberships, log.durable()), *entry);
   }
   commit_checked_[node] = log.commit();
   // The chain hash vouches for everything before.
@@ -187,6 +192,32 @@ void Checker::CheckCommit(size_t node, const Core& core) {
   }
 }
 
+// Whose quorum has committed the entry: the newest membership's, unless that has only just been
+// appended, and may have followed the commit.
+const Membership& Checker::VotersOf(const Entry& entry, const MembershipsInForce& memberships,
+                                    Index durable) const {
+  const Membership& newest = memberships.newest.membership;
+  const Membership& before = memberships.committed.membership;
+  const auto has_quorum = [&](const Membership& voters) {
+    return CopiesOf(entry, voters, kNobody) >= voters.QuorumSize();
+  };
+  const bool just_appended = memberships.newest.index > durable;
+  return just_appended && !has_quorum(newest) && has_quorum(before) ? before : newest;
+}
+
+void Checker::CommitMembership(const Entry& entry) {
+  membership_.index = entry.index();
+  if (!DecodeMembership(entry.payload(), &membership_.membership)) {
+    Violate("a committed membership is malformed");
+  }
+  for (const Member& member : membership_.membership.members) {
+    const bool was_added = member.id.value() > context_.options->voters;
+    if (was_added && member.voter && member.incarnation == 0) {
+      Violate(member.name + " votes, and could do so from two data directories");
+    }
+  }
+}
+
 // The first time that anyone takes this entry for committed.
 void Checker::Commit(size_t node, const Membership& membership, const Entry& entry) {
   const size_t index = entry.index().value();
@@ -195,17 +226,12 @@ void Checker::Commit(size_t node, const Membership& membership, const Entry& ent
     voters = std::make_shared<const Membership>(membership);
   }
   committed_.push_back({entry.term(), entry.chain(), std::move(voters)});
-  const size_t copies = CopiesOf(index, membership, kNobody);
+  const size_t copies = CopiesOf(entry, membership, kNobody);
   if (copies < membership.QuorumSize()) {
     Violate(fmt::format("{} takes index {} for committed, but only {} of {} voters have it durable",
                         NodeName(node), index, copies, membership.VoterCount()));
   }
-  if (entry.type() == EntryType::kMembership) {
-    membership_.index = entry.index();
-    if (!DecodeMembership(entry.payload(), &membership_.membership)) {
-      Violate("a committed membership is malformed");
-    }
-  }
+  if (entry.type() == EntryType::kMembership) CommitMembership(entry);
   Revision revision = entry.first_revision();
   Decoder decoder(entry.payload());
   for (uint32_t i = 0; i < entry.command_count(); ++i, revision = revision.Next()) {

@@ -11,9 +11,10 @@
 //  6. Equal applied index, equal state.
 //     Entries are relayed by who was asked to in that term, committed ones only (R36).
 //  7. Every queue of the core and the replica keeps its limit (R19); a leader has one change of the
-//  membership under way.
+//     membership under way, and who was added votes only from a data directory that is recorded
+//     (R22, R26).
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
-//  never.
+//     never.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
 //     operations are linearizable.
 #pragma once
@@ -88,8 +89,13 @@ class Checker {
 
   void CheckCommit(size_t node, const Core& core);
   void Commit(size_t node, const Membership& membership, const Entry& entry);
+  void CommitMembership(const Entry& entry);
   void CheckChanges(size_t node, const Core& core);
-  size_t CopiesOf(size_t index, const Membership& voters, size_t left_out) const;
+  const Membership& VotersOf(const Entry& entry, const MembershipsInForce& memberships,
+                             Index durable) const;
+  size_t CopiesOf(const Entry& entry, const Membership& voters, size_t left_out) const;
+  size_t CopiesOf(const std::pair<Term, uint64_t>& content, size_t index, const Membership& voters,
+                  size_t left_out) const;
   void CheckLimits(size_t node, const Replica& replica);
   void CheckClaim(size_t node, Index match, const char* what);
   void CheckRelay(size_t node, const Message& message, const AppendMessage& append);

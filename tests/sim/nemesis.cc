@@ -356,7 +356,7 @@ void Nemesis::Damage() {
   node.DamageLog(Index(random_.Between(first.value(), last.value())));
 }
 
-// Every other member must know the data directory: one that it has never seen could be any.
+// One that a member has never seen could be any.
 bool Nemesis::IsKnownToAll(size_t number) const {
   const NodeId id(number + 1);
   for (const Member& member : context_.checker->membership().membership.members) {
@@ -369,11 +369,16 @@ bool Nemesis::IsKnownToAll(size_t number) const {
   return true;
 }
 
+// Of a member that the cluster has hardly met, as often as not.
 void Nemesis::Wipe() {
-  const size_t number = AnyNode();
   const Membership& members = context_.checker->membership().membership;
-  const Member* member = members.Find(NodeId(number + 1));
-  if (member == nullptr || !MayLoseOne() || !IsKnownToAll(number)) return;
+  size_t number = AnyNode();
+  for (const Member& member : members.members) {
+    if (member.incarnation == 0 && random_.Chance(0.5)) number = member.id.value() - 1;
+  }
+  if (members.Find(NodeId(number + 1)) == nullptr || !MayLoseOne()) return;
+  // Those who the cluster begins with vote before their data directories are recorded (R26).
+  if (number < context_.options->voters && !IsKnownToAll(number)) return;
   SimNode& node = *(*nodes_)[number];
   node.Crash(/*power=*/false);
   keeper_->OnWiped(number);

@@ -102,7 +102,8 @@ void SimClient::Route(uint64_t id) {
   view_.AddInFlight(*slot, 1);
   const uint64_t now_us = context_.now_us();
   const uint64_t deadline_us = call.plan.deadline_us();
-  const uint64_t slow_us = now_us + (kReadAttemptUs << std::min(call.attempts++, 3u));
+  const uint64_t slow_us =
+      now_us + call.plan.AttemptMicros(kReadAttemptUs, call.attempts++, now_us);
   if (!IsWrite(call) && slow_us < deadline_us) {
     context_.scheduler->At(slow_us, [this, id] { OnSlow(id); });
   }

@@ -89,6 +89,10 @@ void ResetLog(const SimContext& context, size_t node, DiskImage* image, const Lo
   }
   image->witnessed = context.checker->CommittedUpTo(index);
   image->witnessed.insert(image->witnessed.end(), lost.begin(), lost.end());
+  // As by a truncation: what damage has taken stays owed.
+  if (image->acknowledged <= image->last().at.index) {
+    image->acknowledged = std::min(image->acknowledged, index);
+  }
   image->log.clear();
   image->base = base;
 }
@@ -336,6 +340,11 @@ void SimStateMachine::FinishInstall() {
   std::optional<SimState> fetched = std::exchange(image_->incoming, std::nullopt);
   if (!fetched || fetched->applied != base.point || random_.Chance(0.05)) {
     sink_->Post(Installed{absl::DataLossError("the fetched snapshot is damaged")});
+    return;
+  }
+  if (fetched->applied.at.index < state_.applied.at.index) {
+    context_.checker->Violate(NodeName(node_) + " asks for a snapshot that sets its state back");
+    sink_->Post(Installed{absl::FailedPreconditionError("the state is further")});
     return;
   }
   context_.coverage->Count(Mark::kSnapshotInstalled);

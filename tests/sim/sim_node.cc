@@ -197,10 +197,11 @@ void SimNode::OnMembership(const MembershipsInForce& memberships) {
   std::erase_if(disk_.peers, [&](const auto& peer) { return !memberships.IsMember(peer.first); });
 }
 
-// A leader has the incarnations of who it talks to in the log.
+// A leader puts the incarnations of who it talks to in the log, sooner or later.
 void SimNode::RecordIncarnations() {
   const Core& core = process_->replica->core();
   if (core.role() != Role::kLeader || core.memberships().newest.index > core.commit()) return;
+  if (!random_.Chance(0.1)) return;
   for (const Member& member : core.membership().members) {
     if (member.incarnation != 0) continue;
     const SimNode& other = hooks_.node(member.id);

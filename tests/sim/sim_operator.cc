@@ -76,8 +76,16 @@ std::optional<size_t> SimOperator::WipedMember() const {
   return std::nullopt;
 }
 
-void SimOperator::Change() {
-  SimNode* leader = SomeLeader();
+void SimOperator::OnLeader(size_t node) {
+  if (context_.options->faults.change == 0 || !random_.Chance(0.3)) return;
+  context_.scheduler->After(random_.Below(2000), [this, node] {
+    SimNode* leader = (*nodes_)[node].get();
+    if (!stopped_ && leader->alive() && !leader->paused()) ChangeBy(leader);
+  });
+}
+
+// Null: nobody leads.
+void SimOperator::ChangeBy(SimNode* leader) {
   if (leader == nullptr) return;
   if (WipedMember()) return Remove(leader);
   switch (random_.Below(6)) {

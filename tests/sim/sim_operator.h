@@ -23,6 +23,9 @@ class SimOperator {
   // Begins nothing any more. Who was added and has not joined yet joins now.
   void Stop();
 
+  // The node has won an election: some operators have waited for that.
+  void OnLeader(size_t node);
+
   // Nobody restarts it but this.
   bool IsKeptDown(size_t node) const { return kept_down_[node]; }
   // Its data directory was replaced though it is a member: it must be removed.
@@ -33,7 +36,8 @@ class SimOperator {
 
  private:
   void Every(uint64_t mean_us, void (SimOperator::*act)());
-  void Change();
+  void Change() { ChangeBy(SomeLeader()); }
+  void ChangeBy(SimNode* leader);
   void Transfer();
   void Add(SimNode* leader);
   void Promote(SimNode* leader);

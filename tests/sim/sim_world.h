@@ -38,6 +38,10 @@ class SimWorld : public WorldWithoutFaults {
   uint64_t Digest(StateMachine& state) {
     return dynamic_cast<SimStateMachine&>(state).state().digest;
   }
+  absl::StatusOr<LogBase> Fetch(SimWorld&, StateMachine& source, StateMachine&) {
+    image_.incoming = dynamic_cast<SimStateMachine&>(source).state();
+    return LogBase{image_.incoming->applied, image_.incoming->membership};
+  }
   bool MakeDurable(StateMachine& state) {
     dynamic_cast<SimStateMachine&>(state).Flush();
     return true;

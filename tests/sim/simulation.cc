@@ -55,7 +55,11 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
     node->Connect(
         network_.get(), rpc_.get(),
         {.on_candidate = [this, number](Term term) { nemesis_->OnCandidate(number, term); },
-         .on_leader = [this, number](Term term) { nemesis_->OnLeader(number, term); },
+         .on_leader =
+             [this, number](Term term) {
+               nemesis_->OnLeader(number, term);
+               operator_->OnLeader(number);
+             },
          .on_first_commit = [this, number] { nemesis_->OnFirstCommit(number); },
          .on_heartbeat = [this, number] { nemesis_->OnHeartbeat(number); },
          .node = [this](NodeId id) -> SimNode& { return *nodes_[id.value() - 1]; }});

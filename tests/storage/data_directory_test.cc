@@ -71,6 +71,34 @@ TEST_F(DataDirectoryTest, TwoDirectoriesOfOneNodeHaveDifferentIncarnations) {
   EXPECT_NE((*one)->identity().incarnation, (*other)->identity().incarnation);
 }
 
+// As releases wrote it that knew of no histories.
+TEST_F(DataDirectoryTest, AnIdentityWithoutAHistoryIsRead) {
+  ASSERT_TRUE(MakeDirectory(path_).ok());
+  ASSERT_TRUE(
+      ReplaceFile(path_ + "/identity", EncodeTextRecord({{"format", "1"},
+                                                         {"cluster_id", ToHex(ClusterIdOf("prod"))},
+                                                         {"cluster_token", "prod"},
+                                                         {"node_id", ToHex(NodeIdOf("n1").value())},
+                                                         {"node_name", "n1"},
+                                                         {"incarnation", "000000000000002a"}}))
+          .ok());
+  const auto directory = Open();
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  EXPECT_EQ((*directory)->identity().history, 0u);
+  EXPECT_EQ((*directory)->identity().cluster_id, ClusterIdOf("prod"));
+  EXPECT_EQ((*directory)->identity().incarnation, 42u);
+}
+
+TEST_F(DataDirectoryTest, TheHistoryOfTheClusterStays) {
+  const uint64_t history = NewHistoryOf("prod");
+  ASSERT_TRUE(DataDirectory::Open(path_, "prod", "n1", history).ok());
+  const auto again = Open();
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->identity().history, history);
+  EXPECT_EQ((*again)->identity().cluster_id, ClusterIdOf("prod", history));
+  EXPECT_EQ(ClusterIdOf("prod", history) ^ history, ClusterIdOf("prod"));
+}
+
 TEST_F(DataDirectoryTest, ASecondUserIsRefusedWithThePidOfTheFirst) {
   auto first = Open();
   ASSERT_TRUE(first.ok());

@@ -101,8 +101,8 @@ void Core::TakeTrim() {
   const Index retained = log_.FirstWithin(options_.log_retention_bytes);
   const Index unneeded =
       retained == Index() ? all_matched_ : std::max(all_matched_, retained.Previous());
-  Index index = std::min(
-      {state_durable_, log_.durable(), SKEIN_PLANTED("trims-alone") ? state_durable_ : unneeded});
+  const Index recoverable = SKEIN_PLANTED("trims-unflushed") ? applied_ : state_durable_;
+  Index index = std::min({recoverable, log_.durable(), unneeded});
   for (auto& [id, progress] : progress_) {
     const bool silent = progress.ticks_since_heard > options_.snapshot_silence_ticks;
     const bool level = progress.match + options_.level_entries_max >= log_.last_index();

@@ -83,13 +83,31 @@ absl::Status HelloGate::CheckMember(const Hello& hello) const {
                 reason);
 }
 
+// With the histories taken away, the ids are those of the clusters' names.
+absl::Status HelloGate::RefuseCluster(const PeerIdentity& sender) const {
+  const std::string ids =
+      fmt::format("{} belongs to cluster {:016x}, {} belongs to cluster {:016x}", sender.name,
+                  sender.cluster_id, self_.name, self_.cluster_id);
+  if ((sender.cluster_id ^ sender.history) != (self_.cluster_id ^ self_.history)) {
+    return Refuse(ids, "correct the addresses of the members, or the data directory that is used");
+  }
+  // Which of two recoveries was the later one, nobody can tell.
+  const std::string older = self_.history == 0    ? self_.name
+                            : sender.history == 0 ? sender.name
+                                                  : "one of them";
+  return Refuse(
+      fmt::format("{}: the cluster was recovered from the loss of a majority without {}", ids,
+                  older),
+      fmt::format("stop {}, run `skein member remove` if it is a member still, then `skein member "
+                  "add`, and start it with --join and an empty data directory",
+                  older));
+}
+
 absl::Status HelloGate::Check(const Hello& hello) const {
   const PeerIdentity& sender = hello.sender;
   if (absl::Status status = CheckVersions(sender, self_); !status.ok()) return status;
   if (sender.cluster_id != self_.cluster_id) {
-    return Refuse(fmt::format("{} belongs to cluster {:016x}, {} belongs to cluster {:016x}",
-                              sender.name, sender.cluster_id, self_.name, self_.cluster_id),
-                  "correct the addresses of the members, or the data directory that is used");
+    return RefuseCluster(sender);
   }
   if (hello.to != self_.node) {
     return Refuse(

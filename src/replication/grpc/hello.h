@@ -1,5 +1,5 @@
-// Who may talk to whom (R26, R27). Each stream between nodes opens with a Hello in both directions,
-// and both ends put what they hear to the same gate.
+// Who may talk to whom (R26, R27, R35). Each stream between nodes opens with a Hello in both
+// directions, and both ends put what they hear to the same gate.
 //
 // Invariants:
 //  1. A refusal names both values and says what to do.
@@ -28,6 +28,7 @@ struct PeerIdentity {
   // The newest and the oldest that it speaks.
   uint32_t protocol_version = kProtocolVersion;
   uint32_t oldest_protocol_version = kOldestProtocolVersion;
+  uint64_t history = 0;  // part of the cluster id, see ClusterIdOf
 };
 
 struct Hello {
@@ -73,6 +74,7 @@ class HelloGate {
   absl::Status CheckMember(const Hello& hello) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  absl::Status RefuseCluster(const PeerIdentity& sender) const;
   // From a member whose incarnation the membership does not have, as far as the sender knows, too.
   bool IsUnseen(const Hello& hello) const ABSL_LOCKS_EXCLUDED(mu_);
 

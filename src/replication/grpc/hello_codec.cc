@@ -14,6 +14,7 @@ void Fill(const Hello& hello, v1::PeerHello* wire) {
   wire->set_to_node_id(hello.to.value());
   wire->set_membership_index(hello.membership_index.value());
   wire->set_address(hello.address);
+  wire->set_history(hello.sender.history);
 }
 
 Hello FromWire(v1::PeerHello wire) {
@@ -23,7 +24,8 @@ Hello FromWire(v1::PeerHello wire) {
                      .name = std::move(*wire.mutable_node_name()),
                      .incarnation = wire.incarnation(),
                      .protocol_version = wire.protocol_version(),
-                     .oldest_protocol_version = oldest != 0 ? oldest : wire.protocol_version()},
+                     .oldest_protocol_version = oldest != 0 ? oldest : wire.protocol_version(),
+                     .history = wire.history()},
           .to = NodeId(wire.to_node_id()),
           .membership_index = Index(wire.membership_index()),
           .address = std::move(*wire.mutable_address())};

@@ -69,6 +69,30 @@ TEST(HelloGate, LetsInWhoSharesAVersion) {
             "n1 speaks protocol versions 4 to 5, n2 speaks protocol versions 2 to 3: upgrade n2");
 }
 
+TEST(HelloGate, TellsWhoWasLeftBehindByARecovery) {
+  const auto with_history = [](const std::string& name, uint64_t history) {
+    PeerIdentity identity = Identity(name);
+    identity.history = history;
+    identity.cluster_id ^= history;
+    return identity;
+  };
+  const auto refusal = [](const PeerIdentity& self, const PeerIdentity& sender) {
+    HelloGate gate(self, "127.0.0.1:2", {});
+    gate.SetMemberships(MembershipsOf({{NodeIdOf("n1"), "n1", "127.0.0.1:1"}}));
+    return MessageOf(gate.Check({sender, NodeIdOf("n2"), Index(), "127.0.0.1:1"}));
+  };
+  const PeerIdentity n2 = with_history("n2", 0x50);
+  EXPECT_EQ(refusal(n2, with_history("n1", 0x50)), "");
+  EXPECT_NE(refusal(n2, with_history("n1", 0))
+                .find("recovered from the loss of a majority without "
+                      "n1: stop n1"),
+            std::string::npos);
+  EXPECT_NE(refusal(n2, with_history("n1", 0x60)).find("without one of them"), std::string::npos);
+  PeerIdentity stranger = with_history("n1", 0x50);
+  stranger.cluster_id ^= 1;
+  EXPECT_NE(refusal(n2, stranger).find("correct the addresses"), std::string::npos);
+}
+
 Hello HelloOf(const std::string& name, uint64_t incarnation, uint64_t membership_index) {
   PeerIdentity sender = Identity(name);
   sender.incarnation = incarnation;
@@ -170,6 +194,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mismatch{"TooOld",
                  [](PeerIdentity* n1) { n1->protocol_version = n1->oldest_protocol_version = 0; },
                  "n1 speaks protocol version 0, n2 speaks protocol versions 1 to 2: upgrade n1"},
+        Mismatch{"History",
+                 [](PeerIdentity* n1) {
+                   n1->history = 0x50;
+                   n1->cluster_id ^= n1->history;
+                 },
+                 "the cluster was recovered from the loss of a majority without n2: stop n2"},
         Mismatch{
             "Node", [](PeerIdentity* n1) { n1->node = NodeIdOf("n9"); },
             "n2 goes by the membership of index 0: n1 is not a member of this cluster (any more)"},

@@ -205,7 +205,8 @@ TEST(WireCodec, LargeFramesAreSharedWithTheLogAndOutliveIt) {
 }
 
 TEST(WireCodec, HellosComeBackEqual) {
-  const Hello hello{Identity("n1"), NodeIdOf("n2"), Index(1234567), "10.0.0.1:7411"};
+  Hello hello{Identity("n1"), NodeIdOf("n2"), Index(1234567), "10.0.0.1:7411"};
+  hello.sender.history = 0x1234567890abcdef;
   grpc::ByteBuffer wire = EncodeHello(hello);
   const absl::StatusOr<Envelope> received = DecodeEnvelope(&wire);
   ASSERT_TRUE(received.ok()) << received.status();
@@ -219,6 +220,7 @@ TEST(WireCodec, HellosComeBackEqual) {
     EXPECT_EQ(back.sender.incarnation, hello.sender.incarnation);
     EXPECT_EQ(back.sender.protocol_version, hello.sender.protocol_version);
     EXPECT_EQ(back.sender.oldest_protocol_version, hello.sender.oldest_protocol_version);
+    EXPECT_EQ(back.sender.history, hello.sender.history);
     EXPECT_EQ(back.to, hello.to);
     EXPECT_EQ(back.membership_index, hello.membership_index);
     EXPECT_EQ(back.address, hello.address);

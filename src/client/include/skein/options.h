@@ -67,7 +67,7 @@ struct ClientOptions {
   // How often the members, the leader and the lag are asked for. Answers to ordinary calls carry
   // the news of a new leader as well, so this is only the slowest way to learn it.
   std::chrono::milliseconds refresh_interval{1000};
-  // After this long without an answer, a read is tried on another node.
+  // After this long without an answer, or half of its deadline, a read is tried on another node.
   std::chrono::milliseconds read_attempt_timeout{500};
   // While no node at all can be reached, calls fail after this long rather than at their deadline.
   std::chrono::milliseconds unreachable_patience{1000};
