@@ -96,10 +96,12 @@ TEST(StatusJsonTest, HasTheShapeThatProgramsRelyOn) {
       R"({"leader":"n1","term":3,"nodes":[)"
       R"({"id":"n1","role":"leader","address":"127.0.0.1:7411","reachable":true,"revision":9,)"
       R"("lag":{"revisions":0,"bytes":0,"milliseconds":0},)"
-      R"("member":true,"voter":true,"connected":false,"catch_up":null},)"
+      R"("member":true,"voter":true,"connected":false,"catch_up":null,)"
+      R"("upstream":null,"fed_by":null,"protocol_version":0},)"
       R"({"id":"n2","role":"unreachable","address":"127.0.0.1:7412","reachable":false,)"
       R"("revision":null,"lag":null,)"
-      R"("member":true,"voter":true,"connected":false,"catch_up":null}]})");
+      R"("member":true,"voter":true,"connected":false,"catch_up":null,)"
+      R"("upstream":null,"fed_by":null,"protocol_version":null}]})");
 }
 
 }  // namespace
