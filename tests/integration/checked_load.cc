@@ -101,7 +101,7 @@ void CheckedLoad::Stop() {
   }
 }
 
-void CheckedLoad::ExpectOnEveryNode() {
+void CheckedLoad::ExpectOn(const std::vector<std::string>& addresses) {
   ASSERT_GT(record_.acknowledged.size(), 0U);
   // Everything whose fate is open is settled once a later write is applied.
   absl::StatusOr<PutResult> last;
@@ -111,14 +111,14 @@ void CheckedLoad::ExpectOnEveryNode() {
   });
   ASSERT_TRUE(last.ok()) << last.status();
   Contents first;
-  for (size_t node = 0; node < addresses_.size(); ++node) {
-    const Contents contents = ContentsOf(addresses_[node], prefix_, last->revision);
+  for (const std::string& address : addresses) {
+    const Contents contents = ContentsOf(address, prefix_, last->revision);
     for (const std::string& complaint : Complaints(record_, contents)) {
-      ADD_FAILURE() << ProcessCluster::Name(static_cast<int>(node)) << ": " << complaint;
+      ADD_FAILURE() << address << ": " << complaint;
     }
-    if (node == 0) first = contents;
+    if (address == addresses.front()) first = contents;
     EXPECT_TRUE(contents == first)
-        << "n1 and " << ProcessCluster::Name(static_cast<int>(node)) << " hold different data";
+        << addresses.front() << " and " << address << " hold different data";
   }
   std::printf("%zu writes acknowledged, %zu unknown, %zu refused\n", record_.acknowledged.size(),
               record_.unknown.size(), record_.refused.size());

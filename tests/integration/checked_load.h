@@ -52,9 +52,10 @@ class CheckedLoad {
   // Waits for the calls that are under way.
   void Stop();
 
-  // After Stop: compares every node with the record, and the nodes with each other. Fails the test
-  // for each difference.
-  void ExpectOnEveryNode();
+  // After Stop: compares these nodes with the record, and with each other. Fails the test for each
+  // difference.
+  void ExpectOn(const std::vector<std::string>& addresses);
+  void ExpectOnEveryNode() { ExpectOn(addresses_); }
   const WrittenRecord& record() const { return record_; }
 
  private:

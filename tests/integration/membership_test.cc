@@ -70,6 +70,21 @@ class MemberCluster {
                          [&](int node) { return MembersAt(node) == names; });
     });
   }
+  // As the node itself knows.
+  bool WaitForVoter(int node) {
+    const std::string name = " " + ProcessCluster::Name(node) + " ";
+    return WaitUntil(seconds(60),
+                     [&] { return (" " + MembersAt(node) + " ").find(name) != std::string::npos; });
+  }
+  // These voters, in the order of MembersAt.
+  static std::string Sorted(const std::vector<int>& nodes) {
+    std::vector<std::string> names;
+    for (const int node : nodes) names.push_back(ProcessCluster::Name(node));
+    std::sort(names.begin(), names.end());
+    std::string joined;
+    for (const std::string& name : names) joined += (joined.empty() ? "" : " ") + name;
+    return joined;
+  }
   bool WaitForLog(int node, const std::string& words) {
     return WaitUntil(seconds(30),
                      [&] { return cluster.Log(node).find(words) != std::string::npos; });
@@ -88,30 +103,33 @@ class MemberCluster {
     ASSERT_TRUE(status.ok()) << status.error_message(); \
   } while (false)
 
-TEST(MembershipTest, GrowsFromOneToFiveAndShrinksToThreeUnderLoad) {
-  MemberCluster members(1, 4);
+// The life of a cluster: from one node to five, then every one of them is replaced, and at last
+// there are three of the new ones.
+TEST(MembershipTest, GrowsToFiveIsReplacedNodeByNodeAndShrinksToThreeUnderLoad) {
+  MemberCluster members(1, 9);
   ASSERT_EQ(members.cluster.WaitForLeader(), 0);
-  const std::vector<int> stay = {0, 3, 4};
-  std::vector<std::string> addresses;
-  for (const int node : stay) addresses.push_back(members.cluster.Address(node));
-  CheckedLoad load(addresses, "load/");
-  std::string names = "n1";
-  for (int node = 1; node <= 4; ++node) {
+  CheckedLoad load({members.cluster.Address(0)}, "load/");
+  const auto add = [&](int node) {
     ASSERT_TRUE(load.WaitForMore(kSomeWrites));
     ASSERT_OK(members.Add(node));
     members.cluster.Start(node);
-    names += " " + ProcessCluster::Name(node);
-    ASSERT_TRUE(members.WaitForMembers({0, node}, names)) << names;
-  }
-  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
-  for (const int node : {1, 2}) {
+    ASSERT_TRUE(members.WaitForVoter(node)) << members.MembersAt(node);
+  };
+  const auto remove = [&](int node) {
     ASSERT_OK(members.Remove(node));
     members.cluster.Kill(node);
     ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  };
+  for (int node = 1; node <= 4; ++node) ASSERT_NO_FATAL_FAILURE(add(node));
+  for (int node = 0; node <= 4; ++node) {
+    ASSERT_NO_FATAL_FAILURE(add(node + 5));
+    ASSERT_NO_FATAL_FAILURE(remove(node));
   }
-  EXPECT_TRUE(members.WaitForMembers(stay, "n1 n4 n5"));
+  for (int node = 5; node <= 6; ++node) ASSERT_NO_FATAL_FAILURE(remove(node));
+  EXPECT_TRUE(members.WaitForMembers({7, 8, 9}, members.Sorted({7, 8, 9})));
   load.Stop();
-  load.ExpectOnEveryNode();
+  load.ExpectOn(
+      {members.cluster.Address(7), members.cluster.Address(8), members.cluster.Address(9)});
   EXPECT_TRUE(load.record().refused.empty()) << load.record().refused.begin()->second;
 }
 

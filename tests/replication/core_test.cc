@@ -477,6 +477,25 @@ TEST(Log, ForgettingKeepsTheBudget) {
   EXPECT_LE(log.FirstWithin(50 * each), before);
 }
 
+// Large entries are trimmed before there are many of them, small ones not one by one.
+TEST(Log, AStepIsSoManyBytes) {
+  Log log(LogPoint(), {}, Index(0), {}, /*step_bytes=*/1000);
+  while (!log.HasStepUpTo(log.last_index())) {
+    ASSERT_LT(log.last_index(), Index(100));
+    log.Append(Next(log.last(), 1, std::string(100, 'x')));
+  }
+  const uint64_t each = log.At(Index(1))->bytes();
+  EXPECT_GE(log.last_index().value() * each, 1000u);
+  EXPECT_LE(log.last_index().value() * each, 3000u + each);
+  const Index trimmed = log.last_index().Previous();
+  log.Forget(trimmed);
+  EXPECT_FALSE(log.HasStepUpTo(log.last_index()));
+  while (!log.HasStepUpTo(log.last_index())) {
+    log.Append(Next(log.last(), 1, std::string(3000, 'x')));
+  }
+  EXPECT_LE(log.last_index() - trimmed, 4u);
+}
+
 // They are taken for of one size, so that a start does not trim all of them at once.
 TEST(Log, WhatWasThereBeforeCountsInSteps) {
   const LogPoint base{{Term(1), Index(1000)}, 1, Revision(1000)};

@@ -77,7 +77,7 @@ std::optional<size_t> SimOperator::WipedMember() const {
 }
 
 void SimOperator::OnLeader(size_t node) {
-  if (context_.options->faults.change == 0 || !random_.Chance(0.3)) return;
+  if (context_.options->faults.change == 0 || !random_.Chance(0.5)) return;
   context_.scheduler->After(random_.Below(2000), [this, node] {
     SimNode* leader = (*nodes_)[node].get();
     if (!stopped_ && leader->alive() && !leader->paused()) ChangeBy(leader);

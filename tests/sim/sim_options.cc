@@ -133,6 +133,12 @@ void DrawTurmoil(Random* random, const std::set<std::string>& without, SimOption
   core.window_bytes_max = std::max(core.window_bytes_max, core.append_bytes_max);
   options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000});
   options->revive_mean_us = 30'000;
+  // Of an even number of voters one more and one less can have quorums that do not meet.
+  if (random->Chance(0.5) && without.count("change") == 0) {
+    options->voters = 4;
+    options->learners = 1;
+    options->faults.change = 200'000;
+  }
   for (const NamedChance& chance : kChances) {
     const double share = static_cast<double>(random->Between(20, 100)) / 100.0;
     if (!chance.turmoil || without.count(chance.name) != 0) continue;
@@ -153,7 +159,7 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   Random random = Random(seed).Fork("options");
   SimOptions options;
   options.seed = seed;
-  options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 3, 5, 5});
+  options.voters = OneOf<size_t>(&random, {1, 3, 3, 3, 4, 5, 5});
   options.learners = OneOf<size_t>(&random, {0, 0, 0, 1, 1, 2});
   options.upstreams = random.Fork("upstreams").Chance(0.5);
   options.spares = OneOf<size_t>(&random, {0, 1, 2});

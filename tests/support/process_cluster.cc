@@ -191,10 +191,10 @@ std::vector<std::string> ProcessCluster::Command(int node) const {
   std::string links;
   for (int i = 0; i < options_.nodes; ++i) {
     cluster += (i == 0 ? "" : ",") + Name(i) + "=" + Address(i);
-    join += (i == 0 ? "" : ",") + Address(i);
     if (!options_.proxied || i == node) continue;
     links += (links.empty() ? "" : ",") + Name(i) + "=" + link_ports_[node][i].address();
   }
+  for (const int other : Others(node)) join += (join.empty() ? "" : ",") + Address(other);
   std::vector<std::string> command = {SkeindPath(),
                                       "--id",
                                       Name(node),

@@ -111,7 +111,8 @@ void Core::TakeTrim() {
     progress.pin = std::max(progress.pin, progress.match);
     index = std::min(index, progress.pin);
   }
-  if (index.value() <= trimmed_.value() + options_.trim_step_entries) return;
+  const bool enough = index.value() > trimmed_.value() + options_.trim_step_entries;
+  if (!enough && !log_.HasStepUpTo(index)) return;
   trimmed_ = index.Previous();
   log_.Forget(trimmed_);
   while (memberships_.size() > 1 && memberships_[1].index <= trimmed_) memberships_.pop_front();

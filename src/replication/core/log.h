@@ -52,6 +52,8 @@ class Log {
   Index FirstWithin(uint64_t bytes_max) const;
 
   void Append(EntryPtr entry);
+  // At least `step_bytes` of entries up to `index` count for FirstWithin, and need not.
+  bool HasStepUpTo(Index index) const { return places_.size() > 2 && places_[2].first <= index; }
   // Nothing up to `index` counts any more for FirstWithin.
   void Forget(Index index);
   // The log is empty and goes on after `base`, which is committed, and durable elsewhere.

@@ -39,7 +39,8 @@ struct CoreOptions {
   // The log is kept for members that do not have it yet up to so many bytes; who needs more gets a
   // snapshot (R20).
   uint64_t log_retention_bytes = uint64_t{1} << 30;
-  // The log store is asked to trim in steps of at least so many entries.
+  // The log store is asked to trim in steps of at least so many entries, or of a small part of
+  // `log_retention_bytes`, whichever comes first.
   uint64_t trim_step_entries = 1000;
   // A learner that lacks more entries than this is not promoted (R24), nor is leadership handed to
   // a voter that does (R28).
