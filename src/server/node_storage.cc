@@ -103,7 +103,8 @@ absl::Status CheckComplete(const NodeOptions& options, const NodeStorage& storag
   return MakeError(absl::StatusCode::kDataLoss, text,
                    {.reason = ErrorReason::kDamagedData,
                     .hint = "No other node holds the missing entries: restore the data directory "
-                            "from a copy, or begin with a new, empty one."});
+                            "from a copy, or go on without them: skein cluster recover "
+                            "--accept-lost-entries. See docs/operating.md."});
 }
 
 absl::Status OpenState(const NodeOptions& options, NodeStorage* storage, Logger* logger) {

@@ -64,9 +64,16 @@ absl::Status NewQuorum::OpenStores(const StorageOptions& options) {
                   path, ends_at.value(), begins_after.value()));
 }
 
+// The state's, where it is ahead of a log that has lost its end: the log will begin anew with it.
+Membership NewQuorum::NewestMembership() const {
+  const bool ahead = state_->Recovered().at.index > recovery_.last.at.index;
+  Membership of_state = state_->membership();  // empty: as the cluster began
+  return ahead && !of_state.members.empty() ? of_state : NewestOf(recovery_);
+}
+
 void NewQuorum::Describe() {
   survivor_ = {.identity = directory_->identity(),
-               .membership = NewestOf(recovery_),
+               .membership = NewestMembership(),
                .last = recovery_.last,
                .term = recovery_.hard_state.term,
                .applied = state_->Recovered().at.index};
@@ -88,7 +95,8 @@ absl::Status NewQuorum::Check(bool accept_lost) const {
                     "written since: take another node",
                     identity.node_name));
   }
-  if (survivor_.LeadsAlone() && !identity.recovery_unfinished) {
+  const bool whole = !survivor_.HasLostEntries() && !identity.recovery_unfinished;
+  if (survivor_.LeadsAlone() && whole) {
     return Refused(
         fmt::format("{} is the only voter of its cluster already, there is nothing to "
                     "recover: start it",
@@ -126,7 +134,7 @@ absl::Status NewQuorum::SettleLost() {
   absl::StatusOr<LogRecovery> settled = recovery_;
   if (applied.at.index > recovery_.last.at.index) {
     settled =
-        log_->WriteAtOnce({.reset = LogBase{.point = applied, .membership = state_->membership()}});
+        log_->WriteAtOnce({.reset = LogBase{.point = applied, .membership = NewestMembership()}});
   }
   if (settled.ok()) settled = log_->ForgetLost();
   if (settled.ok()) recovery_ = *std::move(settled);

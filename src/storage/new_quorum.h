@@ -59,6 +59,7 @@ class NewQuorum {
   explicit NewQuorum(std::unique_ptr<DataDirectory> directory) : directory_(std::move(directory)) {}
 
   absl::Status OpenStores(const StorageOptions& options);
+  Membership NewestMembership() const;
   void Describe();
   // The log ends at what is applied, or later, and owes nothing.
   absl::Status SettleLost();

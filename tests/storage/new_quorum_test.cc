@@ -2,6 +2,7 @@
 #include "storage/new_quorum.h"
 
 #include <filesystem>
+#include <optional>
 
 #include "common/error.h"
 #include "gtest/gtest.h"
@@ -135,14 +136,16 @@ class NewQuorumTest : public testing::Test {
     ASSERT_FALSE(newest.empty());
     std::filesystem::resize_file(newest, std::filesystem::file_size(newest) / 2);
   }
-  // Ten more entries of which the log loses at least the last.
-  void AppendAndLose() {
+  // Ten more entries of which the log loses at least the last, which may leave these members.
+  void AppendAndLose(const std::optional<Membership>& left = std::nullopt) {
     {
       auto log = RocksLogStore::Open(options_, path_, Membership{});
       ASSERT_TRUE(log.ok() && (*log)->Recover().ok());
       EntryChain chain(entries_.back()->point());
       for (int i = 0; i < 10; ++i) {
-        entries_.push_back(chain.Put(Term(4), "more" + std::to_string(i), std::string(400, 'm')));
+        entries_.push_back(
+            left && i == 9 ? chain.Change(Term(4), *left)
+                           : chain.Put(Term(4), "more" + std::to_string(i), std::string(400, 'm')));
         ASSERT_TRUE((*log)->WriteAtOnce({.entries = {entries_.back()}}).ok());
       }
     }
@@ -257,6 +260,28 @@ TEST_F(NewQuorumTest, WhatIsAppliedIsKeptThoughTheLogHasLostIt) {
   ASSERT_TRUE(forced.ok()) << forced;
   ExpectRecovered(30);
   EXPECT_EQ(RecoverLog().base.point, entries_.back()->point());
+}
+
+// The log begins anew with the state, which knows better.
+TEST_F(NewQuorumTest, ARemovalThatOnlyTheStateKnowsCounts) {
+  MakeNode();
+  AppendAndLose(MembersNamed({"n2", "n3"}));
+  ASSERT_LT(RecoverLog().last.at.index, Index(30)) << "nothing was lost";
+  Apply(30);
+  EXPECT_NE(Refusal(/*accept_lost=*/true).find("was removed"), std::string::npos);
+}
+
+// There is nobody whom it could fetch the rest from, and no node starts on it as it is.
+TEST_F(NewQuorumTest, AnOnlyVoterGoesOnWithoutWhatItHasLost) {
+  MakeNode(MembersNamed({"n1"}));
+  EXPECT_NE(Refusal().find("nothing to recover"), std::string::npos);
+  AppendAndLose();
+  EXPECT_NE(Refusal().find("has acknowledged 30"), std::string::npos);
+  const absl::Status forced = Force(/*accept_lost=*/true);
+  ASSERT_TRUE(forced.ok()) << forced;
+  const LogRecovery recovery = RecoverLog();
+  EXPECT_LT(recovery.last.at.index, Index(30));
+  EXPECT_EQ(recovery.acknowledged, recovery.last.at.index);
 }
 
 // Old, or new, or such that no node starts and the same again finishes it.

@@ -30,6 +30,6 @@ struct HistoryOp {
 // Empty if the operations, on a key that does not exist at first, are linearizable; revisions,
 // where known, must rise in the order found. Otherwise which operation cannot be placed, after the
 // longest run that could. `steps_max` bounds the search; beyond it the answer says so.
-std::string CheckLinearizable(std::vector<HistoryOp> history, uint64_t steps_max = 10'000'000);
+std::string CheckLinearizable(std::vector<HistoryOp> history, uint64_t steps_max = 400'000'000);
 
 }  // namespace skein

@@ -56,7 +56,8 @@ void Core::OnHeartbeatAck(const Message& message, const HeartbeatAck& ack) {
   if (role_ != Role::kLeader || it == progress_.end()) return;
   Progress& progress = it->second;
   progress.ticks_since_heard = 0;
-  if (ack.round >= progress.acked_round) progress.OnStated(ack.match);
+  // Round 0 answers what is not of this term, and states nothing.
+  if (ack.round != 0 && ack.round >= progress.acked_round) progress.OnStated(ack.match);
   progress.acked_round = std::max(progress.acked_round, ack.round);
   progress.applied = std::max(progress.applied, ack.applied);
   if (ack.match > progress.match && ack.match <= log_.last_index()) {

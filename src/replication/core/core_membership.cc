@@ -85,7 +85,7 @@ absl::Status Core::RefuseIfBehind(NodeId id) const {
   if (it == progress_.end()) return absl::OkStatus();  // refused as no member, or as a voter
   const Progress& progress = it->second;
   if (!Reaches(progress)) return absl::FailedPreconditionError(NameOf(id) + " cannot be reached");
-  const uint64_t lag = log_.last_index() - std::min(progress.match, log_.last_index());
+  const uint64_t lag = log_.last_index() - std::min(progress.Has(), log_.last_index());
   const bool level =
       progress.mode == Progress::Mode::kReplicate && lag <= options_.level_entries_max;
   if (level) return absl::OkStatus();

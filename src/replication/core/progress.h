@@ -107,6 +107,12 @@ struct Progress {
     stated = index;
   }
 
+  // What it is known to have. Who is fed by another answers no appends of the leader's, so that
+  // nothing would take back what it has had before it lost the end of its log.
+  Index Has() const {
+    return fed_by == NodeId() ? match : std::min(match, stated.value_or(Index()));
+  }
+
   // Starts over at `index`: after a rejection, a broken link, or silence. A read of the log for it
   // goes on, so that there is never more than one.
   void Probe(Index index) {
@@ -129,6 +135,7 @@ struct Progress {
 
   // Somebody else feeds it from now on; 0: nobody else. What was sent may be lost.
   void FeedBy(NodeId feeder) {
+    match = Has();
     Probe(next);
     fed_by = feeder;
     ticks_stuck = 0;
