@@ -507,6 +507,13 @@ TEST(Log, WhatWasThereBeforeCountsInSteps) {
   EXPECT_GT(log.FirstWithin(0), Index(1000));
 }
 
+TEST(Log, StepsOfWhatWasThereBeforeAreNoSmaller) {
+  const LogPoint base{{Term(1), Index(1000)}, 1, Revision(1000)};
+  Log log(base, {}, Index(1000), {.after = Index(0), .bytes = 50'000}, /*step_bytes=*/20'000);
+  EXPECT_FALSE(log.HasStepUpTo(Index(300)));
+  EXPECT_TRUE(log.HasStepUpTo(Index(500)));
+}
+
 TEST(Log, KnowsWhereItsNewestBytesBegin) {
   Log log(LogPoint(), {}, Index(0), {}, /*step_bytes=*/1);
   std::vector<EntryPtr> entries;

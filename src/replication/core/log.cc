@@ -73,6 +73,14 @@ Index Log::FirstWithin(uint64_t bytes_max) const {
   return place == places_.end() ? last_index().Next() : place->first.Next();
 }
 
+// The places of what was there at the start may be closer to each other than a step.
+bool Log::HasStepUpTo(Index index) const {
+  if (places_.size() < 3 || places_[2].first > index) return false;
+  const auto beyond = [](Index at, const auto& place) { return at < place.first; };
+  const auto last = std::prev(std::upper_bound(places_.begin(), places_.end(), index, beyond));
+  return last->second - places_[1].second >= step_bytes_;
+}
+
 void Log::Forget(Index index) {
   while (places_.size() > 1 && places_[1].first <= index) places_.pop_front();
 }

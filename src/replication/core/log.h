@@ -53,7 +53,7 @@ class Log {
 
   void Append(EntryPtr entry);
   // At least `step_bytes` of entries up to `index` count for FirstWithin, and need not.
-  bool HasStepUpTo(Index index) const { return places_.size() > 2 && places_[2].first <= index; }
+  bool HasStepUpTo(Index index) const;
   // Nothing up to `index` counts any more for FirstWithin.
   void Forget(Index index);
   // The log is empty and goes on after `base`, which is committed, and durable elsewhere.
