@@ -10,8 +10,14 @@
 namespace skein {
 
 KvBackend::KvBackend(const KvLimits& limits, const KvStateMachine* state, EventLoop* loop,
-                     ReadGate* gate, const NodeView* view, const Clock* clock)
-    : limits_(limits), state_(state), loop_(loop), gate_(gate), view_(view), clock_(clock) {}
+                     ReadGate* gate, const NodeView* view, DiskRoom* disk_room, const Clock* clock)
+    : limits_(limits),
+      state_(state),
+      loop_(loop),
+      gate_(gate),
+      view_(view),
+      disk_room_(disk_room),
+      clock_(clock) {}
 
 absl::Status KvBackend::CheckKey(std::string_view key) const {
   if (key.empty()) return InvalidField("key is empty; a key has at least 1 byte");
@@ -74,13 +80,13 @@ absl::Status KvBackend::Check(const v1::PutRequest& request) const {
     return InvalidField(fmt::format("value has {} bytes, the limit is {}", request.value().size(),
                                     limits_.value_bytes_max));
   }
-  if (view_->disk_reserve_reached.load()) {
-    return MakeError(absl::StatusCode::kResourceExhausted,
-                     view_->node_name() + " has reached its disk reserve",
-                     {.reason = ErrorReason::kDiskReserve,
-                      .hint = "free disk space on the leader; deletes are still taken"});
-  }
-  return CheckWrite(request.write());
+  const absl::Status write = CheckWrite(request.write());
+  if (!write.ok() || disk_room_->Take(request.key().size() + request.value().size())) return write;
+  if (view_->leadership()->role != Role::kLeader) return write;  // another will take it
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   view_->node_name() + " has reached its disk reserve",
+                   {.reason = ErrorReason::kDiskReserve,
+                    .hint = "free disk space on the leader; deletes are still taken"});
 }
 
 absl::Status KvBackend::Check(const v1::DeleteRequest& request) const {

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "replication/proposal.h"
 #include "replication/replica.h"
+#include "server/disk_room.h"
 #include "server/event_loop.h"
 #include "server/node_view.h"
 #include "server/read_gate.h"
@@ -35,13 +36,13 @@ class KvBackend {
 
   // All outlive the backend.
   KvBackend(const KvLimits& limits, const KvStateMachine* state, EventLoop* loop, ReadGate* gate,
-            const NodeView* view, const Clock* clock);
+            const NodeView* view, DiskRoom* disk_room, const Clock* clock);
 
   // kInvalidArgument, naming the field, its size and the limit.
   absl::Status Check(const v1::GetRequest& request) const;
   absl::Status Check(const v1::BatchGetRequest& request) const;
   absl::Status Check(const v1::ScanRequest& request) const;
-  // Also kResourceExhausted when the disk's reserve is reached.
+  // Also kResourceExhausted when this leads and the reserve of its disk is reached.
   absl::Status Check(const v1::PutRequest& request) const;
   absl::Status Check(const v1::DeleteRequest& request) const;
 
@@ -81,6 +82,7 @@ class KvBackend {
   EventLoop* const loop_;
   ReadGate* const gate_;
   const NodeView* const view_;
+  DiskRoom* const disk_room_;
   const Clock* const clock_;
   std::atomic<bool> draining_{false};
 };

@@ -17,6 +17,7 @@
 #include "replication/grpc/peer_transport.h"
 #include "server/catch_up.h"
 #include "server/cluster_service.h"
+#include "server/disk_room.h"
 #include "server/event_loop.h"
 #include "server/kv_service.h"
 #include "server/membership_watch.h"
@@ -64,6 +65,7 @@ class Node::Impl final : private Observer {
       : options_(options),
         logger_(logger),
         view_(options.name, &clock_),
+        disk_room_(options.disk_reserve_bytes, [this] { Tell(&look_soon_); }),
         trace_(&clock_),
         gate_(&clock_),
         loop_(&clock_, options.replica.core.tick_ms),
@@ -76,7 +78,7 @@ class Node::Impl final : private Observer {
   absl::Status Start();
   absl::Status Wait();
   void RequestStop(absl::Status reason);
-  void Hurry();
+  void Hurry() { Tell(&hurry_); }
   void Stop();
   const std::string& address() const { return address_; }
 
@@ -93,6 +95,8 @@ class Node::Impl final : private Observer {
   // The steps of stopping.
   void HandOver();
   void Drain();
+  // Sets one of the flags that are waited for.
+  void Tell(bool* what);
   // Nothing is to be waited for: so it was said, or the node cannot go on.
   bool Hurries();
   // Waits until `reached` is true of the replica, for so long at most, and not in a hurry.
@@ -117,6 +121,7 @@ class Node::Impl final : private Observer {
   // In the order in which they are made; torn down in Stop and by the destructor in reverse.
   NodeStorage storage_;
   NodeView view_;
+  DiskRoom disk_room_;
   StageTrace trace_;
   ReadGate gate_;
   std::unique_ptr<HelloGate> hello_gate_;
@@ -149,6 +154,7 @@ class Node::Impl final : private Observer {
   bool stop_requested_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status stop_reason_ ABSL_GUARDED_BY(mu_);
   bool hurry_ ABSL_GUARDED_BY(mu_) = false;
+  bool look_soon_ ABSL_GUARDED_BY(mu_) = false;  // at the disk
   bool reached_ ABSL_GUARDED_BY(mu_) = false;  // what is awaited
   bool stopped_ = false;                       // only the thread that stops
 };
@@ -186,7 +192,7 @@ void Node::Impl::MakeWireSide(PeerNotice notice) {
 void Node::Impl::MakeServices() {
   const Identity& identity = storage_.directory->identity();
   backend_ = std::make_unique<KvBackend>(options_.limits, storage_.state.get(), &loop_, &gate_,
-                                         &view_, &clock_);
+                                         &view_, &disk_room_, &clock_);
   kv_service_ = std::make_unique<KvService>(backend_.get());
   cluster_service_ = std::make_unique<ClusterService>(
       NodeFacts{fmt::format("{:016x}", identity.cluster_id), identity.cluster_token,
@@ -286,9 +292,7 @@ void Node::Impl::AfterPerform(Replica& replica) {
   MaybeRecord(replica);
   if (awaited_ == nullptr || !awaited_(replica)) return;
   awaited_ = nullptr;
-  MutexLock lock(&mu_);
-  reached_ = true;
-  changed_.SignalAll();
+  Tell(&reached_);
 }
 
 // R26: the cluster remembers the directory in which it saw a member first.
@@ -326,20 +330,21 @@ void Node::Impl::KeepHouse() {
     const absl::Status saved = storage_.directory->SavePeers();
     if (!saved.ok()) RequestStop(saved);
     MutexLock lock(&mu_);
-    if (!stop_requested_) changed_.WaitFor(&mu_, milliseconds(500));
+    if (!stop_requested_ && !look_soon_) changed_.WaitFor(&mu_, milliseconds(500));
     if (stop_requested_) return;
+    look_soon_ = false;
   }
 }
 
 void Node::Impl::WatchDisk() {
   const auto available = FreeBytes(options_.storage, options_.data_directory);
-  const bool full = available.ok() && *available < options_.disk_reserve_bytes;
-  if (view_.disk_reserve_reached.exchange(full) == full) return;
-  logger_->Event(full ? LogLevel::kWarning : LogLevel::kInfo,
-                 full ? "disk_reserve_reached" : "disk_reserve_free",
-                 {{"available_bytes", std::to_string(available.value_or(0))},
+  if (!available.ok() || !disk_room_.Looked(*available)) return;
+  logger_->Event(disk_room_.full() ? LogLevel::kWarning : LogLevel::kInfo,
+                 disk_room_.full() ? "disk_reserve_reached" : "disk_reserve_free",
+                 {{"available_bytes", std::to_string(*available)},
                   {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
 }
+
 
 // Others would look for this node in vain. Not at once: it may have yet to hear that it was moved.
 void Node::Impl::TellIfElsewhere() {
@@ -367,9 +372,9 @@ void Node::Impl::RequestStop(absl::Status reason) {
   changed_.SignalAll();
 }
 
-void Node::Impl::Hurry() {
+void Node::Impl::Tell(bool* what) {
   MutexLock lock(&mu_);
-  hurry_ = true;
+  *what = true;
   changed_.SignalAll();
 }
 

@@ -50,9 +50,6 @@ class NodeView {
     return static_cast<int64_t>((clock_->MonotonicMicros() - stamp_us) / 1000);
   }
 
-  // True while the disk is so full that only deletes are taken.
-  std::atomic<bool> disk_reserve_reached{false};
-
  private:
   const std::string node_name_;
   const Clock* const clock_;
