@@ -31,6 +31,25 @@ uint64_t Draw(uint64_t* state) {
   return *state * 0x2545f4914f6cdd1dull;
 }
 
+// Values that no compression makes smaller, so that what is written is as much as it says.
+class Values {
+ public:
+  explicit Values(size_t bytes) : bytes_(bytes), pool_(bytes + kPoolBytes, '\0') {
+    uint64_t state = 1;
+    for (char& byte : pool_) byte = static_cast<char>(Draw(&state) >> 56);
+  }
+  std::string_view Of(uint64_t random) const {
+    return std::string_view(pool_).substr(random * kFewPlacesAlike % kPoolBytes, bytes_);
+  }
+
+ private:
+  static constexpr size_t kPoolBytes = 1 << 20;
+  static constexpr uint64_t kFewPlacesAlike = 7919;  // neighbours do not overlap much
+
+  const size_t bytes_;
+  std::string pool_;
+};
+
 std::string ReasonOf(const absl::Status& status) {
   const ErrorReason reason = DetailOf(status).reason;
   return reason == ErrorReason::kNone ? absl::StatusCodeToString(status.code())
@@ -43,7 +62,7 @@ class Connection {
  public:
   Connection(const LoadOptions& options, std::unique_ptr<Client> client, uint64_t seed)
       : options_(options),
-        value_(options.value_bytes, 'v'),
+        values_(options.value_bytes),
         client_(std::move(client)),
         random_(seed | 1) {}
 
@@ -63,7 +82,7 @@ class Connection {
                           OnAnswer(intended_us, chain, result.status(), &result_.reads);
                         });
     } else {
-      client_->PutAsync(key, value_, options_.write,
+      client_->PutAsync(key, values_.Of(random), options_.write,
                         [this, intended_us, chain](absl::StatusOr<PutResult> result) {
                           OnAnswer(intended_us, chain, result.status(), &result_.writes);
                         });
@@ -121,7 +140,7 @@ class Connection {
   }
 
   const LoadOptions& options_;
-  const std::string value_;
+  const Values values_;
   std::unique_ptr<Client> client_;
   uint64_t begin_us_ = 0;
   uint64_t end_us_ = 0;
@@ -247,7 +266,7 @@ LoadResult RunLoad(const LoadOptions& options,
 }
 
 absl::Status Preload(Client* client, const LoadOptions& options) {
-  const std::string value(options.value_bytes, 'v');
+  const Values values(options.value_bytes);
   const uint64_t window = std::clamp<uint64_t>((8 << 20) / (options.value_bytes + 1), 1, 256);
   Mutex mu;
   CondVar answered;
@@ -260,12 +279,13 @@ absl::Status Preload(Client* client, const LoadOptions& options) {
       if (!first_error.ok() || Interrupted()) break;
       ++in_flight;
     }
-    client->PutAsync(LoadKey(n), value, options.write, [&](absl::StatusOr<PutResult> result) {
-      MutexLock lock(&mu);
-      --in_flight;
-      answered.Signal();
-      if (!result.ok() && first_error.ok()) first_error = result.status();
-    });
+    client->PutAsync(LoadKey(n), values.Of(n), options.write,
+                     [&](absl::StatusOr<PutResult> result) {
+                       MutexLock lock(&mu);
+                       --in_flight;
+                       answered.Signal();
+                       if (!result.ok() && first_error.ok()) first_error = result.status();
+                     });
   }
   MutexLock lock(&mu);
   while (in_flight > 0) answered.Wait(&mu);
