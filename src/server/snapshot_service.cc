@@ -62,7 +62,8 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 
  private:
   void Run() {
-    const absl::Status status = SendSnapshot();
+    absl::Status status = SendSnapshot();
+    status.Update(AwaitWritten());
     if (!status.ok() && service_->notice_) {
       service_->notice_(fmt::format("a snapshot for {} ended: {}", receiver_, MessageOf(status)));
     }
@@ -84,8 +85,9 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
       snapshot = *std::move(made);
     }
     service_->Keep(snapshot);
-    response_.set_manifest(EncodeSnapshotManifest(snapshot->manifest()));
-    if (absl::Status sent = Send(); !sent.ok()) return sent;
+    v1::FetchResponse response;
+    response.set_manifest(EncodeSnapshotManifest(snapshot->manifest()));
+    if (absl::Status sent = Send(std::move(response)); !sent.ok()) return sent;
     bool wanted = !resumed || request_.file().empty();
     for (const SnapshotFile& file : snapshot->manifest().files) {
       const bool first = !wanted && file.name == request_.file();
@@ -102,13 +104,14 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
       absl::StatusOr<SnapshotPart> part = snapshot.Read(file.name, offset, kPartBytes);
       if (!part.ok()) return part.status();
       if (!service_->rate_.Take(part->bytes.size())) return absl::CancelledError("stopping");
-      v1::SnapshotPart* out = response_.mutable_part();
+      v1::FetchResponse response;
+      v1::SnapshotPart* out = response.mutable_part();
       out->set_file(file.name);
       out->set_offset(offset);
       out->set_checksum(part->checksum);
       offset += part->bytes.size();
       out->set_bytes(std::move(part->bytes));
-      if (absl::Status sent = Send(); !sent.ok()) return sent;
+      if (absl::Status sent = Send(std::move(response)); !sent.ok()) return sent;
     }
     return absl::OkStatus();
   }
@@ -123,18 +126,24 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 
   absl::Status SendPreparing() {
     told_ = std::chrono::steady_clock::now();
-    response_.set_preparing(true);
-    return Send();
+    v1::FetchResponse response;
+    response.set_preparing(true);
+    return Send(std::move(response));
   }
 
-  // Sends the response and waits until it is taken.
-  absl::Status Send() ABSL_LOCKS_EXCLUDED(mu_) {
+  // Waits until the response before was taken; the next can be made ready while this one is sent.
+  absl::Status Send(v1::FetchResponse response) ABSL_LOCKS_EXCLUDED(mu_) {
+    if (absl::Status written = AwaitWritten(); !written.ok()) return written;
+    response_ = std::move(response);
     {
       MutexLock lock(&mu_);
-      if (broken_) return absl::CancelledError("the receiver is gone");
       writing_ = true;
     }
     StartWrite(&response_);
+    return absl::OkStatus();
+  }
+
+  absl::Status AwaitWritten() ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
     while (writing_) changed_.Wait(&mu_);
     return broken_ ? absl::CancelledError("the receiver is gone") : absl::OkStatus();

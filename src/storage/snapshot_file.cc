@@ -3,13 +3,14 @@
 #include <memory>
 
 #include "common/checksum.h"
+#include "common/low_priority.h"
 #include "rocksdb/env.h"
 #include "storage/damage.h"
 
 namespace skein {
 namespace {
 
-constexpr size_t kPieceBytes = 1 << 20;
+constexpr size_t kPieceBytes = 4 << 20;
 
 absl::Status CannotRead(const rocksdb::Status& status, const std::string& path) {
   return FromRocksStatus(status, "cannot read " + path);
@@ -44,9 +45,11 @@ absl::StatusOr<uint64_t> ChecksumOfFile(rocksdb::Env* env, const std::string& pa
   RunningChecksum64 checksum;
   std::string piece(kPieceBytes, '\0');
   for (uint64_t offset = 0; status.ok() && piece.size() == kPieceBytes; offset += piece.size()) {
-    status = Read(file.get(), offset, &piece);
+    AtLowPriority([&] {
+      status = Read(file.get(), offset, &piece);
+      if (status.ok()) checksum.Add(piece);
+    });
     if (!status.ok()) break;
-    checksum.Add(piece);
     if (!pace(piece.size())) return absl::CancelledError("reading " + path + " was given up");
   }
   if (!status.ok()) return CannotRead(status, path);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/checksum.h"
+#include "common/low_priority.h"
 #include "common/random.h"
 #include "fmt/format.h"
 #include "rocksdb/convenience.h"
@@ -20,8 +21,11 @@ namespace {
 // Reads the table file through and compares the checksums that RocksDB has put into it: what is
 // damaged here must not become somebody else's state, where it would look sound to ours.
 absl::Status VerifyTableFile(const rocksdb::Options& options, const std::string& path) {
-  const rocksdb::Status status =
-      rocksdb::VerifySstFileChecksum(options, rocksdb::EnvOptions(), rocksdb::ReadOptions(), path);
+  rocksdb::Status status;
+  AtLowPriority([&] {
+    status = rocksdb::VerifySstFileChecksum(options, rocksdb::EnvOptions(), rocksdb::ReadOptions(),
+                                            path);
+  });
   return FromRocksStatus(status, "cannot make a snapshot of a damaged file " + path);
 }
 
