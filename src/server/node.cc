@@ -155,8 +155,8 @@ class Node::Impl final : private Observer {
   absl::Status stop_reason_ ABSL_GUARDED_BY(mu_);
   bool hurry_ ABSL_GUARDED_BY(mu_) = false;
   bool look_soon_ ABSL_GUARDED_BY(mu_) = false;  // at the disk
-  bool reached_ ABSL_GUARDED_BY(mu_) = false;  // what is awaited
-  bool stopped_ = false;                       // only the thread that stops
+  bool reached_ ABSL_GUARDED_BY(mu_) = false;    // what is awaited
+  bool stopped_ = false;                         // only the thread that stops
 };
 
 void Node::Impl::MakeWireSide(PeerNotice notice) {
@@ -344,7 +344,6 @@ void Node::Impl::WatchDisk() {
                  {{"available_bytes", std::to_string(*available)},
                   {"reserve_bytes", std::to_string(options_.disk_reserve_bytes)}});
 }
-
 
 // Others would look for this node in vain. Not at once: it may have yet to hear that it was moved.
 void Node::Impl::TellIfElsewhere() {
