@@ -21,7 +21,6 @@ class DiskRoom {
   bool Take(uint64_t bytes);
 
   bool full() const { return full_.load(); }
-  uint64_t reserve_bytes() const { return reserve_bytes_; }
 
  private:
   const uint64_t reserve_bytes_;
