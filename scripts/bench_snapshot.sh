@@ -9,7 +9,8 @@ RETENTION_BYTES=$((64 << 20))
 
 usage() {
   cat <<END
-usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--out FILE]
+usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--limit BYTES] [--new-node-on DIR]
+                                 [--out FILE]
 
 Starts three nodes of its own on free ports, with their data below build/, fills them, and adds a
 fourth, which fetches a snapshot, while a probe writes. Compares the speed of the snapshot with
@@ -18,6 +19,11 @@ with what it was before. Prints a table and writes the numbers to FILE (results/
 
   --gigabytes N  how much state (5); five times as much disk space is needed for a while
   --rate N       the probe's writes of 100 bytes a second (500)
+  --limit BYTES  skeind's --snapshot-bytes-per-second: how fast a node may send (0: no limit)
+  --new-node-on DIR
+                 a folder on another disk, for the new node's data and the copy of cp, as if it
+                 were on a machine of its own; /dev/shm will do, if there is memory for it
+  --out FILE     where to write the numbers
   --help         this text
 
 SKEIN_BIN_DIR names a folder with skeind and skein to use as they are, without building.
@@ -31,10 +37,8 @@ cleanup() {
   trap '' INT TERM HUP
   stop_child
   [[ -z $PROBE ]] || kill -TERM "$PROBE" 2>/dev/null || true
-  if [[ -n $DIR ]]; then
-    "${CLUSTER[@]}" stop >/dev/null 2>&1 || true
-    rm -rf "$DIR"
-  fi
+  [[ -z $DIR ]] || "${CLUSTER[@]}" stop >/dev/null 2>&1 || true
+  rm -rf ${DIR:+"$DIR"} ${OTHER:+"$OTHER"}
 }
 
 bench() { "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put "$@"; }
@@ -63,6 +67,8 @@ measure() {
   note "writing $GIGABYTES GB"
   run_child bench --preload --clients 64 --value-size "$VALUE_BYTES" \
     --keys "$((GIGABYTES * 1000000000 / VALUE_BYTES))" --duration 0.1 --warmup 0 >/dev/null
+  note "waiting until nothing is compacted any more"
+  run_child python3 "$ROOT/scripts/lib/snapshot_report.py" settle "$DIR"
   note "writing $RATE times a second"
   run_child probe 20 >"$DIR/before.json"
   pid=$(leader_pid)
@@ -76,18 +82,28 @@ measure() {
   wait "$PROBE" || true
   PROBE=
   note "copying the same files"
-  mkdir "$DIR/copy"
-  python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" >"$DIR/copy.json"
+  mkdir "${OTHER:-$DIR}/copy"
+  python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" "${OTHER:-$DIR}" >"$DIR/copy.json"
 }
 
 main() {
-  local out=$ROOT/results/snapshot.json base
-  DIR='' PROBE='' GIGABYTES=5 RATE=500
+  local out=$ROOT/results/snapshot.json base on=''
+  DIR='' OTHER='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
   while [[ $# -gt 0 ]]; do
     case $1 in
       --gigabytes | --rate)
         [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || usage_error "$1 needs a number above 0"
         if [[ $1 == --rate ]]; then RATE=$2; else GIGABYTES=$2; fi
+        shift
+        ;;
+      --limit)
+        [[ ${2:-} =~ ^[0-9]{1,12}$ ]] || usage_error "$1 needs a number of bytes"
+        LIMIT=$2
+        shift
+        ;;
+      --new-node-on)
+        [[ -d ${2:-} ]] || usage_error "$1 needs a folder that exists"
+        on=$2
         shift
         ;;
       --out)
@@ -107,12 +123,17 @@ main() {
   mkdir -p "$ROOT/build" "$(dirname "$out")"
   DIR=$(mktemp -d "$ROOT/build/snapshot.XXXXXX")
   trap cleanup EXIT
+  if [[ -n $on ]]; then
+    OTHER=$(mktemp -d "$on/skein_snapshot.XXXXXX")
+    mkdir -p "$OTHER/n4" "$DIR/cluster"
+    ln -s "$OTHER/n4" "$DIR/cluster/n4"
+  fi
   trap 'exit 130' INT TERM HUP
   base=$(python3 "$ROOT/scripts/lib/cluster_tool.py" free-ports 4)
   ENDPOINTS=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))
   CLUSTER+=(--dir "$DIR/cluster")
   run_child "${CLUSTER[@]}" start --base-port "$base" --nodes 3 -- \
-    --log-retention-bytes "$RETENTION_BYTES"
+    --log-retention-bytes "$RETENTION_BYTES" --snapshot-bytes-per-second "$LIMIT"
   title "measuring"
   measure
   title "result"

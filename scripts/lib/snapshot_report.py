@@ -1,6 +1,7 @@
 """What bench_snapshot.sh has measured in the folder DIR.
 
-    copy DIR        copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
+    settle DIR      waits until the nodes' table files have not changed for a while
+    copy DIR TO     copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
     report DIR OUT  prints a table, and writes the numbers to OUT
 """
 
@@ -18,9 +19,21 @@ def size_of(folder):
                for at, _, names in os.walk(folder) for name in names)
 
 
-def copy(folder):
+def settle(folder):
+    quiet, limit = 5, 600
+    before, since, began = None, time.monotonic(), time.monotonic()
+    while time.monotonic() - since < quiet:
+        if time.monotonic() - began > limit:
+            sys.exit(f"the nodes still compact after {limit} s")
+        now = sorted(glob.glob(f"{folder}/cluster/n[123]/data/*/*.sst"))
+        if now != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.2)
+
+
+def copy(folder, to):
     sent = max(glob.glob(f"{folder}/cluster/n[123]/data/snapshots"), key=size_of)
-    target = f"{folder}/copy"
+    target = f"{to}/copy"
     began = time.monotonic()
     subprocess.run(["cp", "-r", sent, target], check=True)
     subprocess.run(["sync", "-f", target], check=True)
@@ -80,4 +93,4 @@ def report(folder, out):
 
 
 if __name__ == "__main__":
-    {"copy": copy, "report": report}[sys.argv[1]](*sys.argv[2:])
+    {"settle": settle, "copy": copy, "report": report}[sys.argv[1]](*sys.argv[2:])

@@ -2,8 +2,6 @@
 
 #include <sys/resource.h>
 
-#include <thread>
-
 namespace skein {
 namespace {
 
@@ -11,13 +9,8 @@ constexpr int kNice = 15;
 
 }  // namespace
 
-void AtLowPriority(absl::FunctionRef<void()> work) {
-  std::thread([&work] {
-    // Linux keeps it for each thread, and 0 stands for the one that calls. If it cannot be, the
-    // work is done all the same.
-    (void)setpriority(PRIO_PROCESS, 0, kNice);
-    work();
-  }).join();
-}
+// Linux keeps it for each thread, and 0 stands for the one that calls. If it cannot be, the work is
+// done all the same.
+void GiveWay() { (void)setpriority(PRIO_PROCESS, 0, kNice); }
 
 }  // namespace skein

@@ -6,13 +6,14 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/low_priority.h"
 #include "replication/grpc/wire_codec.h"
 
 namespace skein {
 namespace {
 
 constexpr std::chrono::milliseconds kTellInterval(500);
-// In a row, without any new byte.
+// In a row, without any new byte or with a damaged one.
 constexpr int kVainAttemptsMax = 3;
 constexpr std::chrono::milliseconds kAttemptPause(200);
 
@@ -76,6 +77,7 @@ bool SnapshotClient::IsOver() const {
 }
 
 void SnapshotClient::Run() {
+  GiveWay();
   for (;;) {
     SnapshotFetch fetch;
     {
@@ -101,16 +103,13 @@ absl::StatusOr<LogBase> SnapshotClient::FetchWhole(const SnapshotFetch& fetch) {
     const uint64_t before = incoming_->bytes_done();
     absl::Status status = FetchSome(fetch, source.get());
     if (status.ok()) {
-      absl::StatusOr<LogBase> base = incoming_->Finish([&](uint64_t) {
-        Tell(/*at_once=*/false);
-        return !IsOver();
-      });
-      // Files that were damaged on this disk are wanted again.
+      absl::StatusOr<LogBase> base = incoming_->Finish();
       if (base.ok() || !absl::IsDataLoss(base.status())) return base;
       status = base.status();
     }
     if (IsFinal(status)) return status;
-    vain = incoming_->bytes_done() > before ? 0 : vain + 1;
+    const bool got_on = incoming_->bytes_done() > before && !absl::IsDataLoss(status);
+    vain = got_on ? 0 : vain + 1;
     if (vain == kVainAttemptsMax) return status;
     MutexLock lock(&mu_);
     if (!stopping_ && !next_) changed_.WaitFor(&mu_, kAttemptPause);
@@ -128,6 +127,7 @@ absl::Status SnapshotClient::FetchSome(const SnapshotFetch& fetch, v1::Snapshots
     request.set_snapshot_id(incoming_->id());
     request.set_file(wanted->file);
     request.set_offset(wanted->offset);
+    request.set_suspect(wanted->suspect);
   }
   {
     MutexLock lock(&mu_);
@@ -141,7 +141,7 @@ absl::Status SnapshotClient::FetchSome(const SnapshotFetch& fetch, v1::Snapshots
     v1::FetchResponse response;
     while (status.ok() && !whole && reader->Read(&response)) {
       status = Take(response);
-      whole = status.ok() && !response.has_preparing() && !incoming_->Next();
+      whole = status.ok() && !incoming_->Next();
       Tell(response.has_manifest());
     }
     if (!status.ok() || whole) context.TryCancel();
@@ -158,7 +158,6 @@ absl::Status SnapshotClient::FetchSome(const SnapshotFetch& fetch, v1::Snapshots
 }
 
 absl::Status SnapshotClient::Take(const v1::FetchResponse& response) {
-  if (response.has_preparing()) return absl::OkStatus();
   if (response.has_manifest()) {
     const absl::StatusOr<SnapshotManifest> manifest = DecodeSnapshotManifest(response.manifest());
     if (!manifest.ok()) return manifest.status();

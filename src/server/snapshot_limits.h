@@ -8,7 +8,7 @@ namespace skein {
 struct SnapshotLimits {
   // On their way at the same time; who comes beyond it is refused.
   uint64_t at_once_max = 2;
-  // Bytes per second of all together, read for checksums or sent; 0: no limit.
+  // Bytes per second of all together; 0: no limit.
   uint64_t bytes_per_second = 0;
 };
 

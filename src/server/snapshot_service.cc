@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "common/error.h"
+#include "common/low_priority.h"
 #include "replication/grpc/wire_codec.h"
 #include "server/proto_error.h"
 
@@ -14,7 +15,6 @@ namespace skein {
 namespace {
 
 constexpr size_t kPartBytes = 1 << 20;
-constexpr std::chrono::milliseconds kPreparingInterval(500);
 constexpr std::chrono::seconds kKept(60);
 
 absl::StatusOr<Hello> HelloIn(const v1::FetchRequest& request) {
@@ -78,13 +78,15 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
     const bool resumed = snapshot != nullptr && snapshot->manifest().base.point.at.index >=
                                                     Index(request_.at_least_index());
     if (!resumed) {
-      if (absl::Status sent = SendPreparing(); !sent.ok()) return sent;
-      auto made = service_->store_->Get(Index(request_.at_least_index()),
-                                        [this](uint64_t bytes) { return Pace(bytes); });
+      auto made = service_->store_->Get(Index(request_.at_least_index()));
       if (!made.ok()) return made.status();
       snapshot = *std::move(made);
     }
     service_->Keep(snapshot);
+    GiveWay();
+    if (resumed && request_.suspect()) {
+      if (absl::Status sound = snapshot->Verify(request_.file()); !sound.ok()) return sound;
+    }
     v1::FetchResponse response;
     response.set_manifest(EncodeSnapshotManifest(snapshot->manifest()));
     if (absl::Status sent = Send(std::move(response)); !sent.ok()) return sent;
@@ -116,21 +118,6 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
     return absl::OkStatus();
   }
 
-  // While the files are read for their checksums: who waits hears that it goes on.
-  bool Pace(uint64_t bytes) {
-    if (!service_->rate_.Take(bytes)) return false;
-    const auto now = std::chrono::steady_clock::now();
-    if (now - told_ < kPreparingInterval) return true;
-    return SendPreparing().ok();
-  }
-
-  absl::Status SendPreparing() {
-    told_ = std::chrono::steady_clock::now();
-    v1::FetchResponse response;
-    response.set_preparing(true);
-    return Send(std::move(response));
-  }
-
   // Waits until the response before was taken; the next can be made ready while this one is sent.
   absl::Status Send(v1::FetchResponse response) ABSL_LOCKS_EXCLUDED(mu_) {
     if (absl::Status written = AwaitWritten(); !written.ok()) return written;
@@ -153,7 +140,6 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
   const v1::FetchRequest request_;
   std::string receiver_;
   v1::FetchResponse response_;  // owned by the thread, but for a write under way
-  std::chrono::steady_clock::time_point told_;
 
   Mutex mu_;
   CondVar changed_;

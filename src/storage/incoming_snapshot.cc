@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/checksum.h"
+#include "common/low_priority.h"
 #include "fmt/format.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
@@ -12,6 +13,7 @@
 #include "storage/env_file.h"
 #include "storage/file_util.h"
 #include "storage/record.h"
+#include "storage/snapshot_file.h"
 #include "storage/state_head.h"
 #include "storage/state_keys.h"
 
@@ -20,6 +22,7 @@ namespace {
 
 constexpr char kReceiving[] = "/manifest";
 constexpr char kComplete[] = "/complete";
+constexpr char kUnsettled[] = ".part";
 constexpr uint64_t kWriteBackBytes = 4 << 20;
 constexpr char kFetchAgain[] = "It is fetched again.";
 
@@ -80,12 +83,14 @@ absl::Status IncomingSnapshot::Load(Index applied) {
     absl::StatusOr<SnapshotManifest> manifest = DecodeSnapshotManifest(*content);
     if (manifest.ok() && manifest->base.point.at.index > applied) manifest_ = *std::move(manifest);
   }
-  return manifest_.has_value() ? FindFiles() : Clear();
+  return manifest_.has_value() ? FindTableFiles() : Clear();
 }
 
 absl::Status IncomingSnapshot::Clear() {
+  settling_.reset();
   open_.reset();
   open_bytes_ = 0;
+  suspect_.clear();
   manifest_.reset();
   complete_ = false;
   is_there_.clear();
@@ -102,8 +107,9 @@ absl::Status IncomingSnapshot::Discard() {
   return Clear();
 }
 
-// Which files are there as a whole; everything else goes, but for the one that is open.
-absl::Status IncomingSnapshot::FindFiles() {
+// Everything else goes: it has not settled, or RocksDB has changed it when it was about to become
+// complete.
+absl::Status IncomingSnapshot::FindTableFiles() {
   const std::vector<SnapshotFile>& files = manifest_->files;
   is_there_.assign(files.size(), complete_);
   if (complete_) return absl::OkStatus();
@@ -113,21 +119,22 @@ absl::Status IncomingSnapshot::FindFiles() {
     const auto file = std::ranges::find(files, name, &SnapshotFile::name);
     uint64_t bytes = 0;
     rocksdb::Status status;
-    if (file != files.end()) status = env_->GetFileSize(state_ + "/" + name, &bytes);
-    if (status.ok() && file != files.end() && bytes == file->bytes) {
+    const bool known = file != files.end() && IsTableFile(name);
+    if (known) status = env_->GetFileSize(PathOf(name), &bytes);
+    if (status.ok() && known && bytes == file->bytes) {
       is_there_[static_cast<size_t>(file - files.begin())] = true;
     } else if (status.ok()) {
-      status = env_->DeleteFile(state_ + "/" + name);
+      status = env_->DeleteFile(PathOf(name));
     }
-    if (!status.ok()) return FromRocksStatus(status, "cannot use " + state_ + "/" + name);
+    if (!status.ok()) return FromRocksStatus(status, "cannot use " + PathOf(name));
   }
   return absl::OkStatus();
 }
 
 absl::Status IncomingSnapshot::CheckRoom() const {
   uint64_t needed = 0;
-  for (size_t i = 0; i < is_there_.size(); ++i) {
-    if (!is_there_[i]) needed += manifest_->files[i].bytes;
+  for (const SnapshotFile& file : manifest_->files) {
+    if (!IsReceived(file)) needed += file.bytes;
   }
   if (needed == 0) return absl::OkStatus();
   const absl::StatusOr<uint64_t> free = FreeBytes(options_, data_directory_);
@@ -145,7 +152,7 @@ absl::Status IncomingSnapshot::CheckRoom() const {
 absl::Status IncomingSnapshot::CreateEmptyFiles() {
   for (size_t i = 0; i < is_there_.size(); ++i) {
     if (manifest_->files[i].bytes > 0 || is_there_[i]) continue;
-    const absl::Status made = ReplaceFile(env_, PathOf(manifest_->files[i]), "");
+    const absl::Status made = ReplaceFile(env_, PathOf(manifest_->files[i].name), "");
     if (!made.ok()) return made;
     is_there_[i] = true;
   }
@@ -154,30 +161,35 @@ absl::Status IncomingSnapshot::CreateEmptyFiles() {
 
 absl::Status IncomingSnapshot::Begin(const SnapshotManifest& manifest) {
   MutexLock lock(&mu_);
-  if (manifest_ == manifest) {
-    const absl::Status room = CheckRoom();
-    return room.ok() ? room : GiveUp(room);
-  }
-  absl::Status status = Clear();
-  if (!status.ok()) return status;
-  for (const std::string& directory : {directory_, state_}) {
-    status = MakeDirectory(directory);
+  const bool goes_on = manifest_ == manifest;
+  absl::Status status;
+  if (!goes_on) {
+    status = Clear();
+    if (status.ok()) status = MakeDirectory(directory_);
+    if (status.ok()) status = MakeDirectory(state_);
     if (!status.ok()) return status;
+    manifest_ = manifest;
+    is_there_.assign(manifest.files.size(), false);
   }
-  manifest_ = manifest;
-  status = FindFiles();
-  if (status.ok()) status = CheckRoom();
-  if (status.ok()) {
+  status = CheckRoom();
+  if (status.ok() && !goes_on) {
     status = ReplaceFile(env_, directory_ + kReceiving, EncodeSnapshotManifest(manifest));
   }
   if (status.ok()) status = CreateEmptyFiles();
   return status.ok() ? status : GiveUp(status);
 }
 
+bool IncomingSnapshot::IsReceived(const SnapshotFile& file) const {
+  return is_there_[static_cast<size_t>(&file - manifest_->files.data())] ||
+         (settling_.has_value() && settling_->file == &file);
+}
+
 const SnapshotFile* IncomingSnapshot::WantedFile() const {
-  const auto missing = std::ranges::find(is_there_, false);
-  if (missing == is_there_.end()) return nullptr;
-  return &manifest_->files[static_cast<size_t>(missing - is_there_.begin())];
+  if (!manifest_.has_value()) return nullptr;
+  for (const SnapshotFile& file : manifest_->files) {
+    if (!IsReceived(file)) return &file;
+  }
+  return nullptr;
 }
 
 std::string IncomingSnapshot::id() const {
@@ -189,14 +201,15 @@ std::optional<IncomingSnapshot::Wanted> IncomingSnapshot::Next() const {
   MutexLock lock(&mu_);
   const SnapshotFile* file = WantedFile();
   if (file == nullptr) return std::nullopt;
-  return Wanted{file->name, open_bytes_, file->bytes - open_bytes_};
+  return Wanted{file->name, open_bytes_, file->bytes - open_bytes_, file->name == suspect_};
 }
 
 uint64_t IncomingSnapshot::bytes_done() const {
   MutexLock lock(&mu_);
+  if (!manifest_.has_value()) return 0;
   uint64_t bytes = open_bytes_;
-  for (size_t i = 0; i < is_there_.size(); ++i) {
-    if (is_there_[i]) bytes += manifest_->files[i].bytes;
+  for (const SnapshotFile& file : manifest_->files) {
+    if (IsReceived(file)) bytes += file.bytes;
   }
   return bytes;
 }
@@ -221,12 +234,12 @@ absl::Status IncomingSnapshot::Write(std::string_view file, uint64_t offset, std
                                            bytes.size(), offset, file));
   }
   const absl::Status written = Append(bytes);
-  return written.ok() ? written : GiveUp(written);
+  return written.ok() || absl::IsDataLoss(written) ? written : GiveUp(written);
 }
 
 absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const SnapshotFile& file = *WantedFile();
-  const std::string path = PathOf(file);
+  const std::string path = PathOf(file.name) + kUnsettled;
   rocksdb::Status status;
   if (open_ == nullptr) status = env_->NewWritableFile(path, &open_, rocksdb::EnvOptions());
   if (status.ok()) status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
@@ -236,43 +249,61 @@ absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const uint64_t to = open_bytes_ / kWriteBackBytes * kWriteBackBytes;
   // The disk begins at once, so that the sync in the end has little left to wait for.
   if (to > from) status = open_->RangeSync(from, to - from);
-  if (status.ok() && open_bytes_ < file.bytes) return absl::OkStatus();
-  if (status.ok()) status = open_->Sync();
-  if (status.ok()) status = open_->Close();
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
-  open_.reset();
+  if (open_bytes_ < file.bytes) return absl::OkStatus();
+  if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;
+  settling_ = {&file,
+               std::async(std::launch::async, [this, &file, written = std::move(open_)]() mutable {
+                 return Settle(file.name, std::move(written));
+               })};
   open_bytes_ = 0;
-  is_there_[static_cast<size_t>(&file - manifest_->files.data())] = true;
-  return SyncDirectory(env_, state_);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<LogBase> IncomingSnapshot::Finish(const SnapshotPace& pace) {
+// On a thread of its own.
+absl::Status IncomingSnapshot::Settle(const std::string& name,
+                                      std::unique_ptr<rocksdb::WritableFile> file) const {
+  GiveWay();
+  const std::string path = PathOf(name) + kUnsettled;
+  rocksdb::Status status = file->Sync();
+  if (status.ok()) status = file->Close();
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
+  if (IsTableFile(name)) {
+    const absl::Status sound = VerifyTableFile(options_, path);
+    if (!sound.ok()) return sound;
+  }
+  const absl::Status renamed = Rename(env_, path, PathOf(name));
+  return renamed.ok() ? SyncDirectory(env_, state_) : renamed;
+}
+
+// If the file that settles is not sound, then it is the next that is wanted.
+absl::Status IncomingSnapshot::AwaitSettled() {
+  if (!settling_.has_value()) return absl::OkStatus();
+  const SnapshotFile& file = *settling_->file;
+  const absl::Status settled = settling_->done.get();
+  settling_.reset();
+  if (settled.ok()) {
+    is_there_[static_cast<size_t>(&file - manifest_->files.data())] = true;
+  } else if (absl::IsDataLoss(settled)) {
+    suspect_ = file.name;
+    open_.reset();
+    open_bytes_ = 0;
+  }
+  return settled;
+}
+
+absl::StatusOr<LogBase> IncomingSnapshot::Finish() {
   MutexLock lock(&mu_);
   if (!manifest_.has_value() || WantedFile() != nullptr) {
     return absl::FailedPreconditionError("not all of the snapshot was received");
   }
   if (complete_) return manifest_->base;
-  const absl::Status verified = VerifyFiles(pace);
-  if (!verified.ok()) return verified;
-  const absl::Status sealed = Seal();
+  const absl::Status settled = AwaitSettled();
+  if (absl::IsDataLoss(settled)) return settled;
+  const absl::Status sealed = settled.ok() ? Seal() : settled;
   if (!sealed.ok()) return GiveUp(sealed);
   complete_ = true;
   return manifest_->base;
-}
-
-absl::Status IncomingSnapshot::VerifyFiles(const SnapshotPace& pace) {
-  absl::Status damage;
-  for (size_t i = 0; i < is_there_.size(); ++i) {
-    const SnapshotFile& file = manifest_->files[i];
-    const absl::StatusOr<uint64_t> checksum = ChecksumOfFile(env_, PathOf(file), pace);
-    if (!checksum.ok()) return checksum.status();
-    if (*checksum == file.checksum) continue;
-    is_there_[i] = false;
-    const rocksdb::Status removed = env_->DeleteFile(PathOf(file));
-    if (!removed.ok()) return FromRocksStatus(removed, "cannot remove " + PathOf(file));
-    damage.Update(DamagedData(PathOf(file) + " is not what was sent", kFetchAgain));
-  }
-  return damage;
 }
 
 absl::Status IncomingSnapshot::Seal() {

@@ -1,14 +1,17 @@
 // The snapshot that this node receives, in `<data>/incoming`: first its manifest, then its files
-// one after the other, until it is whole, verified and durable, and the state machine installs it.
+// one after the other, until it is whole, and the state machine installs it. Each file settles
+// while the next is received: it is synced, read again and checked, and only then gets its name.
 //
 // Invariants:
-//  1. It is complete only if every file is as the sender read it, durably, and RocksDB has opened
-//  it.
-//  2. A restart keeps what was received, but for the file that was under way.
-//  3. When the disk has no room for it, nothing of it stays.
+//  1. What has the name of a table file is durable, and sound by the checksums that RocksDB put
+//  into it when it wrote the data.
+//  2. It is complete only if every file is there and RocksDB has opened it.
+//  3. A restart keeps the table files that have settled.
+//  4. When the disk has no room for it, nothing of it stays.
 // Format: docs/disk_format.md.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +23,6 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "storage/options.h"
-#include "storage/snapshot_file.h"
 #include "storage/snapshot_manifest.h"
 #include "storage/trash.h"
 
@@ -30,7 +32,7 @@ class WritableFile;
 
 namespace skein {
 
-// Thread-safe. While Finish reads, all other calls wait.
+// Thread-safe. While Write or Finish wait for a file to settle, all other calls wait.
 class IncomingSnapshot {
  public:
   // The part that is to be received next.
@@ -38,6 +40,8 @@ class IncomingSnapshot {
     std::string file;
     uint64_t offset = 0;
     uint64_t bytes = 0;  // to the end of the file
+    // It had come, and was not sound: if this disk has not damaged it, its source has it like that.
+    bool suspect = false;
   };
 
   // Keeps what is there, if it holds more than `applied`. `trash` outlives it.
@@ -53,23 +57,22 @@ class IncomingSnapshot {
   // Of the snapshot that is being received, or complete; empty if there is none.
   std::string id() const;
 
-  // Nothing if every file is there, or none is being received.
+  // Nothing if every file is there or settles, or none is being received.
   std::optional<Wanted> Next() const;
   // Of the snapshot that is being received, or complete; 0 if there is none.
   uint64_t bytes_done() const;
   uint64_t bytes_total() const;
 
-  // What Next has asked for, or the beginning of it. Declined without effect: kDataLoss if the
-  // checksum does not match, so that it must be sent again; kFailedPrecondition if it is not what
-  // is wanted. On any other failure nothing of the snapshot stays.
+  // What Next has asked for, or the beginning of it. kFailedPrecondition, without effect, if it is
+  // not what is wanted. kDataLoss: the checksum does not match, or a file that had come before was
+  // not sound; Next says what is wanted again. On any other failure nothing of the snapshot stays.
   absl::Status Write(std::string_view file, uint64_t offset, std::string_view bytes,
                      uint64_t checksum);
 
-  // When nothing is wanted any more: verifies every file and makes the whole durable; it is
-  // complete then. Reads all files through. kDataLoss: files were damaged on this disk, and are
-  // wanted again; or nothing stays, if RocksDB cannot open what was sent. No effect if it is
-  // complete already.
-  absl::StatusOr<LogBase> Finish(const SnapshotPace& pace);
+  // When nothing is wanted any more: makes the whole durable; it is complete then. kDataLoss: the
+  // last file was not sound, and is wanted again; or nothing stays, if RocksDB cannot open what was
+  // sent. No effect if it is complete already.
+  absl::StatusOr<LogBase> Finish();
 
   // Removes whatever is there.
   absl::Status Discard();
@@ -83,19 +86,27 @@ class IncomingSnapshot {
   absl::Status MoveTo(const std::string& directory, const LogBase& base);
 
  private:
+  // A file whose last part has come.
+  struct Settling {
+    const SnapshotFile* file = nullptr;  // of manifest_
+    std::future<absl::Status> done;      // its destructor waits
+  };
+
   IncomingSnapshot(const StorageOptions& options, const std::string& data_directory, Trash* trash);
 
   absl::Status Load(Index applied) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status FindFiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status FindTableFiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CreateEmptyFiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Append(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status VerifyFiles(const SnapshotPace& pace) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Settle(const std::string& name, std::unique_ptr<rocksdb::WritableFile> file) const;
+  absl::Status AwaitSettled() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After a failure: nothing stays. Returns what has failed.
   absl::Status GiveUp(const absl::Status& failure) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::string PathOf(const SnapshotFile& file) const { return state_ + "/" + file.name; }
+  std::string PathOf(const std::string& name) const { return state_ + "/" + name; }
+  bool IsReceived(const SnapshotFile& file) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   const SnapshotFile* WantedFile() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const StorageOptions options_;
@@ -109,9 +120,11 @@ class IncomingSnapshot {
   std::optional<SnapshotManifest> manifest_ ABSL_GUARDED_BY(mu_);
   bool complete_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<bool> is_there_ ABSL_GUARDED_BY(mu_);  // by file of the manifest
-  // The first file that is not there yet, if some of it was received since this object was made.
+  std::optional<Settling> settling_ ABSL_GUARDED_BY(mu_);
+  // The first file that was not received yet, if some of it was since this object was made.
   std::unique_ptr<rocksdb::WritableFile> open_ ABSL_GUARDED_BY(mu_);
   uint64_t open_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string suspect_ ABSL_GUARDED_BY(mu_);  // the file that was last found not to be sound
 };
 
 }  // namespace skein

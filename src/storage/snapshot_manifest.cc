@@ -28,7 +28,6 @@ bool Decode(std::string_view payload, SnapshotManifest* manifest) {
   for (uint64_t i = 0; i < count && decoder.ok(); ++i) {
     SnapshotFile file{.name = std::string(decoder.Bytes())};
     file.bytes = decoder.Fixed64();
-    file.checksum = decoder.Fixed64();
     const bool follows = manifest->files.empty() || manifest->files.back().name < file.name;
     if (!IsPlainName(file.name) || !follows || file.bytes > room) return false;
     room -= file.bytes;
@@ -57,7 +56,6 @@ std::string EncodeSnapshotManifest(const SnapshotManifest& manifest) {
   for (const SnapshotFile& file : manifest.files) {
     PutBytes(&payload, file.name);
     PutFixed64(&payload, file.bytes);
-    PutFixed64(&payload, file.checksum);
   }
   return SealRecord(payload);
 }

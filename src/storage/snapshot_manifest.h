@@ -15,7 +15,6 @@ namespace skein {
 struct SnapshotFile {
   std::string name;  // plain, without a path
   uint64_t bytes = 0;
-  uint64_t checksum = 0;  // over the whole file
 
   friend bool operator==(const SnapshotFile&, const SnapshotFile&) = default;
 };

@@ -4,10 +4,8 @@
 #include <utility>
 
 #include "common/checksum.h"
-#include "common/low_priority.h"
 #include "common/random.h"
 #include "fmt/format.h"
-#include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/listener.h"
 #include "storage/damage.h"
@@ -17,17 +15,6 @@
 
 namespace skein {
 namespace {
-
-// Reads the table file through and compares the checksums that RocksDB has put into it: what is
-// damaged here must not become somebody else's state, where it would look sound to ours.
-absl::Status VerifyTableFile(const rocksdb::Options& options, const std::string& path) {
-  rocksdb::Status status;
-  AtLowPriority([&] {
-    status = rocksdb::VerifySstFileChecksum(options, rocksdb::EnvOptions(), rocksdb::ReadOptions(),
-                                            path);
-  });
-  return FromRocksStatus(status, "cannot make a snapshot of a damaged file " + path);
-}
 
 absl::StatusOr<StateHead> ReadHeadOf(const rocksdb::Options& options,
                                      const std::string& directory) {
@@ -41,9 +28,9 @@ absl::StatusOr<StateHead> ReadHeadOf(const rocksdb::Options& options,
 
 }  // namespace
 
-Snapshot::Snapshot(rocksdb::Env* env, std::string directory, SnapshotManifest manifest,
+Snapshot::Snapshot(const StorageOptions& options, std::string directory, SnapshotManifest manifest,
                    std::shared_ptr<Trash> trash)
-    : env_(env),
+    : options_(options),
       directory_(std::move(directory)),
       manifest_(std::move(manifest)),
       trash_(std::move(trash)) {}
@@ -59,10 +46,14 @@ absl::StatusOr<SnapshotPart> Snapshot::Read(const std::string& file, uint64_t of
         fmt::format("snapshot {} has nothing at {} of {}", manifest_.id, offset, file));
   }
   const size_t bytes = std::min<uint64_t>(bytes_max, found->bytes - offset);
-  absl::StatusOr<std::string> part = ReadPart(env_, directory_ + "/state/" + file, offset, bytes);
+  absl::StatusOr<std::string> part = ReadPart(EnvOf(options_), PathOf(file), offset, bytes);
   if (!part.ok()) return part.status();
   const uint64_t checksum = Checksum64(*part);
   return SnapshotPart{*std::move(part), checksum};
+}
+
+absl::Status Snapshot::Verify(const std::string& file) const {
+  return IsTableFile(file) ? VerifyTableFile(options_, PathOf(file)) : absl::OkStatus();
 }
 
 SnapshotStore::SnapshotStore(const StorageOptions& options, const std::string& data_directory,
@@ -102,8 +93,7 @@ std::shared_ptr<const Snapshot> SnapshotStore::FindFor(Index at_least) {
   return nullptr;
 }
 
-absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Get(Index at_least,
-                                                                   const SnapshotPace& pace) {
+absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Get(Index at_least) {
   {
     MutexLock lock(&mu_);
     while (making_) made_.Wait(&mu_);
@@ -111,7 +101,7 @@ absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Get(Index at_leas
     if (snapshot != nullptr) return snapshot;
     making_ = true;
   }
-  absl::StatusOr<std::shared_ptr<const Snapshot>> made = Make(at_least, pace);
+  absl::StatusOr<std::shared_ptr<const Snapshot>> made = Make(at_least);
   MutexLock lock(&mu_);
   making_ = false;
   made_.SignalAll();
@@ -119,8 +109,7 @@ absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Get(Index at_leas
   return made;
 }
 
-absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Make(Index at_least,
-                                                                    const SnapshotPace& pace) {
+absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Make(Index at_least) {
   const Index applied = state_->applied_index();
   if (applied < at_least || applied == Index(0)) {
     return absl::UnavailableError(
@@ -128,22 +117,21 @@ absl::StatusOr<std::shared_ptr<const Snapshot>> SnapshotStore::Make(Index at_lea
   }
   const std::string id = fmt::format("{:020}-{:016x}", applied.value(), Random::SeedFromSystem());
   const std::string directory = directory_ + "/" + id;
-  absl::StatusOr<SnapshotManifest> manifest = Fill(id, directory, pace);
+  absl::StatusOr<SnapshotManifest> manifest = Fill(id, directory);
   if (!manifest.ok()) {
     trash_->Discard(directory).IgnoreError();  // it goes at the next start
     return manifest.status();
   }
-  return std::make_shared<const Snapshot>(env_, directory, *std::move(manifest), trash_);
+  return std::make_shared<const Snapshot>(options_, directory, *std::move(manifest), trash_);
 }
 
 absl::StatusOr<SnapshotManifest> SnapshotStore::Fill(const std::string& id,
-                                                     const std::string& directory,
-                                                     const SnapshotPace& pace) const {
+                                                     const std::string& directory) const {
   const std::string state = directory + "/state";
   absl::Status status = MakeDirectory(directory);
   if (status.ok()) status = state_->Checkpoint(state);
   if (!status.ok()) return status;
-  absl::StatusOr<SnapshotManifest> manifest = Describe(id, state, pace);
+  absl::StatusOr<SnapshotManifest> manifest = Describe(id, state);
   if (!manifest.ok()) return manifest;
   status = ReplaceFile(env_, directory + "/manifest", EncodeSnapshotManifest(*manifest));
   if (!status.ok()) return status;
@@ -151,12 +139,10 @@ absl::StatusOr<SnapshotManifest> SnapshotStore::Fill(const std::string& id,
 }
 
 absl::StatusOr<SnapshotManifest> SnapshotStore::Describe(const std::string& id,
-                                                         const std::string& state,
-                                                         const SnapshotPace& pace) const {
+                                                         const std::string& state) const {
   StorageOptions small = options_;
   small.state_block_cache_bytes = 8 << 20;
-  const rocksdb::Options db_options = StateDatabaseOptions(small, nullptr);
-  const absl::StatusOr<StateHead> head = ReadHeadOf(db_options, state);
+  const absl::StatusOr<StateHead> head = ReadHeadOf(StateDatabaseOptions(small, nullptr), state);
   if (!head.ok()) return head.status();
   SnapshotManifest manifest{.id = id,
                             .base = {head->applied, head->membership},
@@ -168,13 +154,6 @@ absl::StatusOr<SnapshotManifest> SnapshotStore::Describe(const std::string& id,
     SnapshotFile file{.name = name};
     const rocksdb::Status status = env_->GetFileSize(path, &file.bytes);
     if (!status.ok()) return FromRocksStatus(status, "cannot read " + path);
-    if (name.ends_with(".sst")) {
-      const absl::Status sound = VerifyTableFile(db_options, path);
-      if (!sound.ok()) return sound;
-    }
-    const absl::StatusOr<uint64_t> checksum = ChecksumOfFile(env_, path, pace);
-    if (!checksum.ok()) return checksum.status();
-    file.checksum = *checksum;
     manifest.files.push_back(std::move(file));
   }
   return manifest;

@@ -29,7 +29,7 @@ struct SnapshotPart {
 // wants a receiver to be able to come back holds one for a while.
 class Snapshot {
  public:
-  Snapshot(rocksdb::Env* env, std::string directory, SnapshotManifest manifest,
+  Snapshot(const StorageOptions& options, std::string directory, SnapshotManifest manifest,
            std::shared_ptr<Trash> trash);
   ~Snapshot();
   Snapshot(const Snapshot&) = delete;
@@ -42,10 +42,15 @@ class Snapshot {
   absl::StatusOr<SnapshotPart> Read(const std::string& file, uint64_t offset,
                                     size_t bytes_max) const;
 
+  // When a receiver has found a file of the manifest to be damaged. kDataLoss: it is so here, too.
+  absl::Status Verify(const std::string& file) const;
+
  private:
   friend class SnapshotStore;
 
-  rocksdb::Env* const env_;
+  std::string PathOf(const std::string& file) const { return directory_ + "/state/" + file; }
+
+  const StorageOptions options_;
   const std::string directory_;
   const SnapshotManifest manifest_;
   const std::shared_ptr<Trash> trash_;
@@ -61,11 +66,10 @@ class SnapshotStore {
                                                              const KvStateMachine* state);
 
   // A snapshot that holds at least everything up to `at_least`: one that is in use, if it is young
-  // enough, or a new one. Making one takes as long as reading the whole state through, on this
-  // thread, a table file between two calls of `pace` at most; whoever comes meanwhile waits for it.
-  // kDataLoss: the state is damaged, and is not given to others. kUnavailable: the state is not
-  // that far yet. kCancelled: `pace` has given up.
-  absl::StatusOr<std::shared_ptr<const Snapshot>> Get(Index at_least, const SnapshotPace& pace);
+  // enough, or a new one. Making one writes what of the state is in memory only to disk; whoever
+  // comes meanwhile waits for it. Whether the files are sound is for the receiver to check.
+  // kUnavailable: the state is not that far yet.
+  absl::StatusOr<std::shared_ptr<const Snapshot>> Get(Index at_least);
 
   // One that is in use; null if there is none with this id.
   std::shared_ptr<const Snapshot> Find(const std::string& id) const;
@@ -76,11 +80,9 @@ class SnapshotStore {
 
   // Under the lock: null if none will do.
   std::shared_ptr<const Snapshot> FindFor(Index at_least) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::StatusOr<std::shared_ptr<const Snapshot>> Make(Index at_least, const SnapshotPace& pace);
-  absl::StatusOr<SnapshotManifest> Fill(const std::string& id, const std::string& directory,
-                                        const SnapshotPace& pace) const;
-  absl::StatusOr<SnapshotManifest> Describe(const std::string& id, const std::string& state,
-                                            const SnapshotPace& pace) const;
+  absl::StatusOr<std::shared_ptr<const Snapshot>> Make(Index at_least);
+  absl::StatusOr<SnapshotManifest> Fill(const std::string& id, const std::string& directory) const;
+  absl::StatusOr<SnapshotManifest> Describe(const std::string& id, const std::string& state) const;
 
   const StorageOptions options_;
   rocksdb::Env* const env_;

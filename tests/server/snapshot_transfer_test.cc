@@ -136,6 +136,19 @@ TEST_F(SnapshotTransferTest, ChangedBytesAreSentAgain) {
   EXPECT_GT(proxy.Stats(link).garbled, 0u);
 }
 
+TEST_F(SnapshotTransferTest, ADamagedStateIsNotTaken) {
+  ASSERT_TRUE(source_.state->Flush().ok());
+  for (const auto& file : std::filesystem::directory_iterator(source_.File("state"))) {
+    if (file.path().extension() == ".sst") FlipBitAt(file.path(), 0.3);
+  }
+  Serve();
+  const auto base = Await(Fetch(port_));
+  EXPECT_TRUE(absl::IsDataLoss(base.status())) << base.status();
+  EXPECT_NE(MessageOf(base.status()).find(source_.File("snapshots")), std::string::npos)
+      << "it is the source's file: " << base.status();
+  EXPECT_EQ(target_.incoming()->complete(), std::nullopt);
+}
+
 TEST_F(SnapshotTransferTest, ARestartedReceiverGoesOn) {
   Serve({.bytes_per_second = 200 << 10});
   Fetch(port_);

@@ -215,7 +215,7 @@ TEST_F(InstallTest, AStateFromBeforeTheMembershipOpensAndAdoptsOne) {
   ASSERT_TRUE(target_.state->AdoptMembership(MembersNamed({"n1", "n2"})).ok());
   target_.state->Start(target_.events.get());
   // Its snapshots have it at once.
-  const auto snapshot = target_.snapshots->Get(Index(5), WithoutPause);
+  const auto snapshot = target_.snapshots->Get(Index(5));
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   EXPECT_EQ((*snapshot)->manifest().base, (LogBase{chain_.last(), MembersNamed({"n1", "n2"})}));
   EXPECT_EQ((*snapshot)->manifest().cluster_time_ms, 77u);

@@ -94,7 +94,7 @@ class SnapshotTest : public testing::Test {
     }
   }
   std::shared_ptr<const Snapshot> Take(Index at_least = Index(1)) {
-    auto snapshot = source_.snapshots->Get(at_least, WithoutPause);
+    auto snapshot = source_.snapshots->Get(at_least);
     EXPECT_TRUE(snapshot.ok()) << snapshot.status();
     return snapshot.ok() ? *std::move(snapshot) : nullptr;
   }

@@ -9,8 +9,6 @@
 
 namespace skein {
 
-inline bool WithoutPause(uint64_t /*bytes*/) { return true; }
-
 // Sends one part; may change what is sent.
 using TamperWithPart = std::function<void(const std::string& file, SnapshotPart* part)>;
 
@@ -29,13 +27,13 @@ inline absl::Status SendParts(const Snapshot& snapshot, IncomingSnapshot* incomi
   return absl::OkStatus();
 }
 
-// All of it; begins again with what was damaged on this disk, once.
+// All of it.
 inline absl::StatusOr<LogBase> Receive(const Snapshot& snapshot, IncomingSnapshot* incoming) {
   absl::Status status = incoming->Begin(snapshot.manifest());
   if (!status.ok()) return status;
   status = SendParts(snapshot, incoming, ~size_t{0}, 1 << 20);
   if (!status.ok()) return status;
-  return incoming->Finish(WithoutPause);
+  return incoming->Finish();
 }
 
 }  // namespace skein

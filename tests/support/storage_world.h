@@ -51,7 +51,7 @@ class PlainWorld : public WorldWithoutFaults {
   absl::StatusOr<LogBase> Fetch(PlainWorld& from, StateMachine& source, StateMachine& target) {
     auto store = SnapshotStore::Open(from.options(), from.directory().path(), &Kv(source));
     if (!store.ok()) return store.status();
-    const auto snapshot = (*store)->Get(Kv(source).applied_index(), WithoutPause);
+    const auto snapshot = (*store)->Get(Kv(source).applied_index());
     if (!snapshot.ok()) return snapshot.status();
     return Receive(**snapshot, Kv(target).incoming());
   }
