@@ -9,8 +9,7 @@ RETENTION_BYTES=$((64 << 20))
 
 usage() {
   cat <<END
-usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--limit BYTES] [--new-node-on DIR]
-                                 [--out FILE]
+usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--limit BYTES] [--apart DIR] [--out FILE]
 
 Starts three nodes of its own on free ports, with their data below build/, fills them, and adds a
 fourth, which fetches a snapshot, while a probe writes. Compares the speed of the snapshot with
@@ -20,9 +19,9 @@ with what it was before. Prints a table and writes the numbers to FILE (results/
   --gigabytes N  how much state (5); five times as much disk space is needed for a while
   --rate N       the probe's writes of 100 bytes a second (500)
   --limit BYTES  skeind's --snapshot-bytes-per-second: how fast a node may send (0: no limit)
-  --new-node-on DIR
-                 a folder on another disk, for the new node's data and the copy of cp, as if it
-                 were on a machine of its own; /dev/shm will do, if there is memory for it
+  --apart DIR    as near as one machine comes to a machine for each node: all data is in DIR, on a
+                 disk in memory such as /dev/shm, and the source of the snapshot and the new node
+                 have one core, the leader, the other follower and the probe the others
   --out FILE     where to write the numbers
   --help         this text
 
@@ -38,21 +37,38 @@ cleanup() {
   stop_child
   [[ -z $PROBE ]] || kill -TERM "$PROBE" 2>/dev/null || true
   [[ -z $DIR ]] || "${CLUSTER[@]}" stop >/dev/null 2>&1 || true
-  rm -rf ${DIR:+"$DIR"} ${OTHER:+"$OTHER"}
+  rm -rf ${DIR:+"$DIR"}
 }
 
-bench() { "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put "$@"; }
+bench() { "${ON_THE_LEADERS[@]}" "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put "$@"; }
 probe() { bench --rate "$RATE" --clients 64 --keys 1000 --value-size 100 --duration "$1"; }
-
-leader_pid() {
-  "$SKEIN" --endpoints "$ENDPOINTS" --output json status >"$DIR/status.json"
-  cat "$DIR/cluster/$(python3 "$ROOT/scripts/lib/cluster_tool.py" leader "$DIR/status.json").pid"
-}
 
 resident_kib() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
 
+leader_now() {
+  "$SKEIN" --endpoints "$ENDPOINTS" --output json status >"$DIR/status.json"
+  python3 "$ROOT/scripts/lib/cluster_tool.py" leader "$DIR/status.json"
+}
+
+# pin NODE CORES: NODE is a name.
+pin() { taskset --all-tasks --cpu-list --pid "$2" "$(cat "$DIR/cluster/$1.pid")" >/dev/null; }
+
+# Of two followers that have equally little to do, the leader takes the one with the lower id.
+set_apart() {
+  local node cores=0-$((LAST_CORE - 1))
+  for node in n3 n1 n2; do [[ $node == "$1" ]] || SOURCE=$node; done
+  for node in n1 n2 n3; do pin "$node" "$cores"; done
+  pin "$SOURCE" "$LAST_CORE"
+  ON_THE_LEADERS=(taskset --cpu-list "$cores") ON_THE_NEW=(taskset --cpu-list "$LAST_CORE")
+}
+
+check_source() {
+  grep -q "offered a snapshot of $SOURCE\"" "$DIR/cluster/$1/skeind.log" ||
+    die "the snapshot did not come from $SOURCE, for which a core was kept"
+}
+
 add_node() {
-  "${CLUSTER[@]}" add 4 >"$DIR/add.log" 2>&1 &
+  "${ON_THE_NEW[@]}" "${CLUSTER[@]}" add 4 >"$DIR/add.log" 2>&1 &
   CHILD=$!
   while kill -0 "$CHILD" 2>/dev/null; do
     resident_kib "$1" >>"$DIR/memory"
@@ -63,32 +79,36 @@ add_node() {
 }
 
 measure() {
-  local pid
+  local leader pid
   note "writing $GIGABYTES GB"
   run_child bench --preload --clients 64 --value-size "$VALUE_BYTES" \
     --keys "$((GIGABYTES * 1000000000 / VALUE_BYTES))" --duration 0.1 --warmup 0 >/dev/null
   note "waiting until nothing is compacted any more"
   run_child python3 "$ROOT/scripts/lib/snapshot_report.py" settle "$DIR"
+  leader=$(leader_now)
+  pid=$(cat "$DIR/cluster/$leader.pid")
+  [[ -z $APART ]] || set_apart "$leader"
   note "writing $RATE times a second"
   run_child probe 20 >"$DIR/before.json"
-  pid=$(leader_pid)
   resident_kib "$pid" >"$DIR/memory"
   note "adding a node"
-  "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put --rate "$RATE" --clients 64 \
-    --keys 1000 --value-size 100 --duration 86400 >"$DIR/during.json" &
+  "${ON_THE_LEADERS[@]}" "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put --rate "$RATE" \
+    --clients 64 --keys 1000 --value-size 100 --duration 86400 >"$DIR/during.json" &
   PROBE=$!
   add_node "$pid"
   kill -TERM "$PROBE"
   wait "$PROBE" || true
   PROBE=
+  [[ -z $APART ]] || check_source "$leader"
   note "copying the same files"
-  mkdir "${OTHER:-$DIR}/copy"
-  python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" "${OTHER:-$DIR}" >"$DIR/copy.json"
+  mkdir "$DIR/copy"
+  python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" >"$DIR/copy.json"
 }
 
 main() {
-  local out=$ROOT/results/snapshot.json base on=''
-  DIR='' OTHER='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
+  local out=$ROOT/results/snapshot.json base
+  DIR='' APART='' SOURCE='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
+  ON_THE_LEADERS=(env) ON_THE_NEW=(env) LAST_CORE=$(($(nproc) - 1))
   while [[ $# -gt 0 ]]; do
     case $1 in
       --gigabytes | --rate)
@@ -101,9 +121,10 @@ main() {
         LIMIT=$2
         shift
         ;;
-      --new-node-on)
+      --apart)
         [[ -d ${2:-} ]] || usage_error "$1 needs a folder that exists"
-        on=$2
+        [[ $LAST_CORE -ge 1 ]] || die "$1 needs two cores"
+        APART=$2
         shift
         ;;
       --out)
@@ -121,13 +142,8 @@ main() {
   done
   SKEIN=${SKEIN_BIN_DIR:-$ROOT/build/release/bin}/skein
   mkdir -p "$ROOT/build" "$(dirname "$out")"
-  DIR=$(mktemp -d "$ROOT/build/snapshot.XXXXXX")
+  DIR=$(mktemp -d "${APART:-$ROOT/build}/skein_snapshot.XXXXXX")
   trap cleanup EXIT
-  if [[ -n $on ]]; then
-    OTHER=$(mktemp -d "$on/skein_snapshot.XXXXXX")
-    mkdir -p "$OTHER/n4" "$DIR/cluster"
-    ln -s "$OTHER/n4" "$DIR/cluster/n4"
-  fi
   trap 'exit 130' INT TERM HUP
   base=$(python3 "$ROOT/scripts/lib/cluster_tool.py" free-ports 4)
   ENDPOINTS=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))

@@ -1,7 +1,7 @@
 """What bench_snapshot.sh has measured in the folder DIR.
 
     settle DIR      waits until the nodes' table files have not changed for a while
-    copy DIR TO     copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
+    copy DIR        copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
     report DIR OUT  prints a table, and writes the numbers to OUT
 """
 
@@ -31,9 +31,9 @@ def settle(folder):
         time.sleep(0.2)
 
 
-def copy(folder, to):
+def copy(folder):
     sent = max(glob.glob(f"{folder}/cluster/n[123]/data/snapshots"), key=size_of)
-    target = f"{to}/copy"
+    target = f"{folder}/copy"
     began = time.monotonic()
     subprocess.run(["cp", "-r", sent, target], check=True)
     subprocess.run(["sync", "-f", target], check=True)
