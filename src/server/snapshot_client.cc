@@ -6,14 +6,13 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/low_priority.h"
 #include "replication/grpc/wire_codec.h"
 
 namespace skein {
 namespace {
 
 constexpr std::chrono::milliseconds kTellInterval(500);
-// In a row, without any new byte or with a damaged one.
+// In a row, without any new byte, or for a file that is not sound.
 constexpr int kVainAttemptsMax = 3;
 constexpr std::chrono::milliseconds kAttemptPause(200);
 
@@ -77,7 +76,6 @@ bool SnapshotClient::IsOver() const {
 }
 
 void SnapshotClient::Run() {
-  GiveWay();
   for (;;) {
     SnapshotFetch fetch;
     {
@@ -104,12 +102,14 @@ absl::StatusOr<LogBase> SnapshotClient::FetchWhole(const SnapshotFetch& fetch) {
     absl::Status status = FetchSome(fetch, source.get());
     if (status.ok()) {
       absl::StatusOr<LogBase> base = incoming_->Finish();
-      if (base.ok() || !absl::IsDataLoss(base.status())) return base;
+      const bool nothing_left = incoming_->id().empty();
+      if (base.ok() || nothing_left || !absl::IsDataLoss(base.status())) return base;
       status = base.status();
     }
     if (IsFinal(status)) return status;
-    const bool got_on = incoming_->bytes_done() > before && !absl::IsDataLoss(status);
-    vain = got_on ? 0 : vain + 1;
+    const auto wanted = incoming_->Next();
+    const bool unsound = wanted && wanted->suspect;
+    vain = incoming_->bytes_done() > before && !unsound ? 0 : vain + 1;
     if (vain == kVainAttemptsMax) return status;
     MutexLock lock(&mu_);
     if (!stopping_ && !next_) changed_.WaitFor(&mu_, kAttemptPause);

@@ -7,14 +7,12 @@
 #include <variant>
 
 #include "common/error.h"
-#include "common/low_priority.h"
 #include "replication/grpc/wire_codec.h"
 #include "server/proto_error.h"
 
 namespace skein {
 namespace {
 
-constexpr size_t kPartBytes = 1 << 20;
 constexpr std::chrono::seconds kKept(60);
 
 absl::StatusOr<Hello> HelloIn(const v1::FetchRequest& request) {
@@ -83,7 +81,6 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
       snapshot = *std::move(made);
     }
     service_->Keep(snapshot);
-    GiveWay();
     if (resumed && request_.suspect()) {
       if (absl::Status sound = snapshot->Verify(request_.file()); !sound.ok()) return sound;
     }
@@ -103,7 +100,8 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 
   absl::Status SendFile(const Snapshot& snapshot, const SnapshotFile& file, uint64_t offset) {
     while (offset < file.bytes) {
-      absl::StatusOr<SnapshotPart> part = snapshot.Read(file.name, offset, kPartBytes);
+      absl::StatusOr<SnapshotPart> part =
+          snapshot.Read(file.name, offset, service_->limits_.PartBytes());
       if (!part.ok()) return part.status();
       if (!service_->rate_.Take(part->bytes.size())) return absl::CancelledError("stopping");
       v1::FetchResponse response;

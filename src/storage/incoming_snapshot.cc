@@ -136,6 +136,7 @@ absl::Status IncomingSnapshot::CheckRoom() const {
   for (const SnapshotFile& file : manifest_->files) {
     if (!IsReceived(file)) needed += file.bytes;
   }
+  needed -= open_bytes_;
   if (needed == 0) return absl::OkStatus();
   const absl::StatusOr<uint64_t> free = FreeBytes(options_, data_directory_);
   if (!free.ok()) return free.status();
@@ -272,8 +273,16 @@ absl::Status IncomingSnapshot::Settle(const std::string& name,
     const absl::Status sound = VerifyTableFile(options_, path);
     if (!sound.ok()) return sound;
   }
-  const absl::Status renamed = Rename(env_, path, PathOf(name));
-  return renamed.ok() ? SyncDirectory(env_, state_) : renamed;
+  return Rename(env_, path, PathOf(name));
+}
+
+// What stays of it, if the disk fails, is written over later.
+void IncomingSnapshot::DropOpen() {
+  if (open_ != nullptr) {
+    env_->DeleteFile(PathOf(WantedFile()->name) + kUnsettled).PermitUncheckedError();
+  }
+  open_.reset();
+  open_bytes_ = 0;
 }
 
 // If the file that settles is not sound, then it is the next that is wanted.
@@ -281,14 +290,14 @@ absl::Status IncomingSnapshot::AwaitSettled() {
   if (!settling_.has_value()) return absl::OkStatus();
   const SnapshotFile& file = *settling_->file;
   const absl::Status settled = settling_->done.get();
-  settling_.reset();
   if (settled.ok()) {
     is_there_[static_cast<size_t>(&file - manifest_->files.data())] = true;
   } else if (absl::IsDataLoss(settled)) {
     suspect_ = file.name;
-    open_.reset();
-    open_bytes_ = 0;
+    env_->DeleteFile(PathOf(file.name) + kUnsettled).PermitUncheckedError();
+    DropOpen();
   }
+  settling_.reset();
   return settled;
 }
 
@@ -327,9 +336,9 @@ absl::Status IncomingSnapshot::MoveTo(const std::string& directory, const LogBas
                     directory_));
   }
   const absl::Status moved = Rename(env_, state_, directory);
-  if (!moved.ok()) return moved;
-  Clear().IgnoreError();  // the next start or the next Begin tries again
-  return absl::OkStatus();
+  // Also if only the sync of the rename has failed. The next start or the next Begin tries again.
+  if (!FileExists(state_)) Clear().IgnoreError();
+  return moved;
 }
 
 }  // namespace skein

@@ -3,7 +3,7 @@
 // while the next is received: it is synced, read again and checked, and only then gets its name.
 //
 // Invariants:
-//  1. What has the name of a table file is durable, and sound by the checksums that RocksDB put
+//  1. What has the name of a table file is durable, and was sound by the checksums that RocksDB put
 //  into it when it wrote the data.
 //  2. It is complete only if every file is there and RocksDB has opened it.
 //  3. A restart keeps the table files that have settled.
@@ -101,6 +101,7 @@ class IncomingSnapshot {
   absl::Status Append(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Settle(const std::string& name, std::unique_ptr<rocksdb::WritableFile> file) const;
   absl::Status AwaitSettled() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropOpen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After a failure: nothing stays. Returns what has failed.

@@ -53,6 +53,9 @@ absl::StatusOr<SnapshotPart> Snapshot::Read(const std::string& file, uint64_t of
 }
 
 absl::Status Snapshot::Verify(const std::string& file) const {
+  if (std::ranges::find(manifest_.files, file, &SnapshotFile::name) == manifest_.files.end()) {
+    return absl::InvalidArgumentError(fmt::format("snapshot {} has no {}", manifest_.id, file));
+  }
   return IsTableFile(file) ? VerifyTableFile(options_, PathOf(file)) : absl::OkStatus();
 }
 

@@ -43,6 +43,7 @@ class Snapshot {
                                     size_t bytes_max) const;
 
   // When a receiver has found a file of the manifest to be damaged. kDataLoss: it is so here, too.
+  // kInvalidArgument: it is none of the manifest.
   absl::Status Verify(const std::string& file) const;
 
  private:

@@ -53,6 +53,7 @@ constexpr std::array<const char*, kMarkCount> kNames = {
     "reads refused for a full queue",
     "reads failed",
     "members added",
+    "members that came back with their old data",
     "members promoted",
     "members removed",
     "upstreams set",

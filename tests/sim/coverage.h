@@ -57,6 +57,7 @@ enum class Mark : uint8_t {
   kReadQueueFull,
   kReadFailed,
   kMemberAdded,
+  kMemberReturned,
   kMemberPromoted,
   kMemberRemoved,
   kUpstreamSet,

@@ -127,8 +127,15 @@ void SimOperator::Join(size_t node) {
   const Membership& members = context_.checker->membership().membership;
   if (!kept_down_[node] || joining.alive() || members.Find(IdOf(node)) == nullptr) return;
   kept_down_[node] = false;
+  // Some come back with what they had when they were removed.
+  const bool returns = !wiped_[node] && joining.disk().hard_state.term > Term(0);
+  if (returns && random_.Chance(0.4)) {
+    context_.coverage->Count(Mark::kMemberReturned);
+    context_.trace->Say(NodeName(node) + " has its old data directory");
+  } else {
+    joining.Wipe(members, /*lost=*/false);
+  }
   wiped_[node] = false;
-  joining.Wipe(members, /*lost=*/false);
   joining.Start();
 }
 

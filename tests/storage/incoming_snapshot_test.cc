@@ -190,6 +190,7 @@ TEST_F(IncomingSnapshotTest, AFileThatIsNotSoundIsWantedAgain) {
     EXPECT_EQ(wanted->bytes, file.bytes);
     EXPECT_TRUE(wanted->suspect);
     EXPECT_FALSE(FileExists(Received(file.name)));
+    EXPECT_FALSE(FileExists(Received(file.name + ".part")));
     ASSERT_TRUE(Send(kAllParts).ok());
   }
   ExpectInstalls();
@@ -234,6 +235,33 @@ TEST_F(IncomingSnapshotTest, OnAFullDiskNothingOfItStays) {
   EXPECT_TRUE(target_.BecomesEmpty("trash"));
   EXPECT_GT(*target_.world.fs().free_bytes(), 60'000u);
   target_.world.fs().SetFreeBytes(std::nullopt);
+  Begin();
+  ASSERT_TRUE(Send(kAllParts).ok());
+  ExpectInstalls();
+}
+
+// What has come of the file under way needs no room any more.
+TEST_F(IncomingSnapshotTest, WhatIsThereNeedsNoRoomWhenItGoesOn) {
+  target_.world.options().snapshot_disk_reserve_bytes = 1'000'000;
+  target_.Open();
+  Begin();
+  ASSERT_TRUE(Send(2).ok());
+  ASSERT_EQ(target_.incoming()->Next()->offset, 2 * kPartBytes);
+  const uint64_t left = snapshot_->manifest().TotalBytes() - 2 * kPartBytes;
+  target_.world.fs().SetFreeBytes(1'000'000 + left);
+  Begin();
+  target_.world.fs().SetFreeBytes(1'000'000 + left - 1);
+  EXPECT_TRUE(absl::IsResourceExhausted(target_.incoming()->Begin(snapshot_->manifest())));
+}
+
+TEST_F(IncomingSnapshotTest, IfAFileCannotBeSyncedNothingStays) {
+  Begin();
+  target_.world.fs().FailSyncsOf("*.part");
+  absl::Status status = Send(kAllParts);
+  if (status.ok()) status = target_.incoming()->Finish().status();
+  EXPECT_FALSE(status.ok() || absl::IsDataLoss(status)) << status;
+  EXPECT_FALSE(FileExists(target_.File("incoming")));
+  target_.world.fs().FailSyncsOf("");
   Begin();
   ASSERT_TRUE(Send(kAllParts).ok());
   ExpectInstalls();

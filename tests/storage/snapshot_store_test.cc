@@ -123,6 +123,7 @@ TEST_F(SnapshotStoreTest, WhatIsNotAppliedYetIsNotPromised) {
 TEST_F(SnapshotStoreTest, WhoSuspectsAFileIsToldWhetherItIsDamaged) {
   FillSource();
   const auto snapshot = Take();
+  EXPECT_TRUE(absl::IsInvalidArgument(snapshot->Verify("../../state/000001.sst")));
   for (const SnapshotFile& file : snapshot->manifest().files) {
     EXPECT_TRUE(snapshot->Verify(file.name).ok()) << file.name;
     if (!IsTableFile(file.name)) continue;
