@@ -85,6 +85,13 @@ class LocalNodes {
     });
     return leader;
   }
+  // The leader may have its quorum before the last of the others has heard of it.
+  bool WaitUntilItFollows(int node, int leader) {
+    return WaitUntil(std::chrono::seconds(30), [&] {
+      v1::StatusResponse status;
+      return raw_[node]->Status(&status).ok() && status.leader_id() == Name(leader);
+    });
+  }
   std::vector<int> Others(int node) const {
     std::vector<int> others;
     for (int i = 0; i < size(); ++i) {
@@ -127,6 +134,7 @@ class ThreeNodesTest : public ::testing::Test {
     leader_ = nodes_.WaitForLeader();
     ASSERT_GE(leader_, 0);
     followers_ = nodes_.Others(leader_);
+    for (const int node : followers_) ASSERT_TRUE(nodes_.WaitUntilItFollows(node, leader_));
   }
   RawNode& leader() { return nodes_.raw(leader_); }
   RawNode& follower(int i = 0) { return nodes_.raw(followers_[i]); }
