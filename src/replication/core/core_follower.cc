@@ -26,6 +26,8 @@ void Core::OnAppend(const Message& message, const AppendMessage& append) {
   const Index previous = append.previous.index;
   const auto point = log_.PointAt(previous);
   if (previous > log_.last_index() || (point && point->at.term != append.previous.term)) {
+    // R21: a snapshot may be of a later term than the leader's, who does not know it is deposed.
+    if (previous == log_base_.at.index) return;
     if (previous <= log_.commit()) {
       Fatal("the leader's log differs from the committed entry at index " +
             std::to_string(previous.value()));
