@@ -16,12 +16,12 @@ fourth, which fetches a snapshot, while a probe writes. Compares the speed of th
 that of cp of the same files, the probe's latency with what it was before, and the leader's memory
 with what it was before. Prints a table and writes the numbers to FILE (results/snapshot.json).
 
-  --gigabytes N  how much state (5); five times as much disk space is needed for a while
+  --gigabytes N  how much state (5), above 0.1; five times as much disk space is needed for a while
   --rate N       the probe's writes of 100 bytes a second (500)
   --limit BYTES  skeind's --snapshot-bytes-per-second: how fast a node may send (0: no limit)
-  --apart DIR    as near as one machine comes to a machine for each node: all data is in DIR, on a
-                 disk in memory such as /dev/shm, and the source of the snapshot and the new node
-                 have one core, the leader, the other follower and the probe the others
+  --apart DIR    as near as one machine comes to a machine for each node: the source of the snapshot
+                 and the new node have their data in DIR, on another disk or one in memory such as
+                 /dev/shm, and a core; the leader, the other follower and the probe have the others
   --out FILE     where to write the numbers
   --help         this text
 
@@ -37,11 +37,9 @@ cleanup() {
   stop_child
   [[ -z $PROBE ]] || kill -TERM "$PROBE" 2>/dev/null || true
   [[ -z $DIR ]] || "${CLUSTER[@]}" stop >/dev/null 2>&1 || true
-  rm -rf ${DIR:+"$DIR"}
+  rm -rf ${DIR:+"$DIR"} ${AWAY:+"$AWAY"}
 }
 
-bench() { "${ON_THE_LEADERS[@]}" "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put "$@"; }
-probe() { bench --rate "$RATE" --clients 64 --keys 1000 --value-size 100 --duration "$1"; }
 
 resident_kib() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
 
@@ -53,18 +51,31 @@ leader_now() {
 # pin NODE CORES: NODE is a name.
 pin() { taskset --all-tasks --cpu-list --pid "$2" "$(cat "$DIR/cluster/$1.pid")" >/dev/null; }
 
-# Of two followers that have equally little to do, the leader takes the one with the lower id.
+# Of two followers that have equally little to do, the leader takes the one with the lower id: n2.
 set_apart() {
-  local node cores=0-$((LAST_CORE - 1))
-  for node in n3 n1 n2; do [[ $node == "$1" ]] || SOURCE=$node; done
-  for node in n1 n2 n3; do pin "$node" "$cores"; done
-  pin "$SOURCE" "$LAST_CORE"
+  local cores=0-$((LAST_CORE - 1))
+  "$SKEIN" --endpoints "$ENDPOINTS" transfer n3 >"$DIR/transfer.log" 2>&1 ||
+    die "n3 does not lead: $(cat "$DIR/transfer.log")"
+  pin n2 "$LAST_CORE"
+  pin n1 "$cores"
+  pin n3 "$cores"
   ON_THE_LEADERS=(taskset --cpu-list "$cores") ON_THE_NEW=(taskset --cpu-list "$LAST_CORE")
 }
 
+# What has a disk of its own has it by a link.
+move_apart() {
+  local name
+  AWAY=$(mktemp -d "$APART/skein_snapshot.XXXXXX")
+  mkdir "$DIR/cluster"
+  for name in cluster/n2 cluster/n4 copy; do
+    mkdir "$AWAY/${name##*/}"
+    ln -s "$AWAY/${name##*/}" "$DIR/$name"
+  done
+}
+
 check_source() {
-  grep -q "offered a snapshot of $SOURCE\"" "$DIR/cluster/$1/skeind.log" ||
-    die "the snapshot did not come from $SOURCE, for which a core was kept"
+  grep -q 'offered a snapshot of n2"' "$DIR/cluster/$1/skeind.log" ||
+    die "the snapshot did not come from n2, for which a core was kept"
 }
 
 add_node() {
@@ -79,21 +90,23 @@ add_node() {
 }
 
 measure() {
-  local leader pid
+  local leader pid keys
+  keys=$(awk "BEGIN { print int($GIGABYTES * 1e9 / $VALUE_BYTES) }")
+  PUTTING=("$SKEIN" --endpoints "$ENDPOINTS" --output json bench put)
+  PROBING=("${PUTTING[@]}" --rate "$RATE" --clients 64 --keys 1000 --value-size 100)
   note "writing $GIGABYTES GB"
-  run_child bench --preload --clients 64 --value-size "$VALUE_BYTES" \
-    --keys "$((GIGABYTES * 1000000000 / VALUE_BYTES))" --duration 0.1 --warmup 0 >/dev/null
+  run_child "${PUTTING[@]}" --preload --clients 64 --value-size "$VALUE_BYTES" --keys "$keys" \
+    --duration 0.1 --warmup 0 >/dev/null
   note "waiting until nothing is compacted any more"
   run_child python3 "$ROOT/scripts/lib/snapshot_report.py" settle "$DIR"
+  [[ -z $APART ]] || set_apart
   leader=$(leader_now)
   pid=$(cat "$DIR/cluster/$leader.pid")
-  [[ -z $APART ]] || set_apart "$leader"
   note "writing $RATE times a second"
-  run_child probe 20 >"$DIR/before.json"
+  run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 20 >"$DIR/before.json"
   resident_kib "$pid" >"$DIR/memory"
   note "adding a node"
-  "${ON_THE_LEADERS[@]}" "$SKEIN" --endpoints "$ENDPOINTS" --output json bench put --rate "$RATE" \
-    --clients 64 --keys 1000 --value-size 100 --duration 86400 >"$DIR/during.json" &
+  "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/during.json" &
   PROBE=$!
   add_node "$pid"
   kill -TERM "$PROBE"
@@ -101,19 +114,25 @@ measure() {
   PROBE=
   [[ -z $APART ]] || check_source "$leader"
   note "copying the same files"
-  mkdir "$DIR/copy"
+  mkdir -p "$DIR/copy"
   python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" >"$DIR/copy.json"
 }
 
 main() {
   local out=$ROOT/results/snapshot.json base
-  DIR='' APART='' SOURCE='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
+  DIR='' APART='' AWAY='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
   ON_THE_LEADERS=(env) ON_THE_NEW=(env) LAST_CORE=$(($(nproc) - 1))
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --gigabytes | --rate)
+      --gigabytes)
+        [[ ${2:-} =~ ^[0-9]{1,4}(\.[0-9]{1,3})?$ && $2 =~ [1-9] ]] ||
+          usage_error "$1 needs a number above 0"
+        GIGABYTES=$2
+        shift
+        ;;
+      --rate)
         [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || usage_error "$1 needs a number above 0"
-        if [[ $1 == --rate ]]; then RATE=$2; else GIGABYTES=$2; fi
+        RATE=$2
         shift
         ;;
       --limit)
@@ -142,11 +161,12 @@ main() {
   done
   SKEIN=${SKEIN_BIN_DIR:-$ROOT/build/release/bin}/skein
   mkdir -p "$ROOT/build" "$(dirname "$out")"
-  DIR=$(mktemp -d "${APART:-$ROOT/build}/skein_snapshot.XXXXXX")
+  DIR=$(mktemp -d "$ROOT/build/skein_snapshot.XXXXXX")
   trap cleanup EXIT
   trap 'exit 130' INT TERM HUP
   base=$(python3 "$ROOT/scripts/lib/cluster_tool.py" free-ports 4)
   ENDPOINTS=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))
+  [[ -z $APART ]] || move_apart
   CLUSTER+=(--dir "$DIR/cluster")
   run_child "${CLUSTER[@]}" start --base-port "$base" --nodes 3 -- \
     --log-retention-bytes "$RETENTION_BYTES" --snapshot-bytes-per-second "$LIMIT"

@@ -23,8 +23,7 @@ namespace {
 constexpr char kReceiving[] = "/manifest";
 constexpr char kComplete[] = "/complete";
 constexpr char kUnsettled[] = ".part";
-constexpr uint64_t kWriteBackBytes = 256 << 10;
-constexpr uint64_t kRestMicrosMax = 100'000;
+constexpr uint64_t kWriteBackBytes = 4 << 20;
 constexpr char kFetchAgain[] = "It is fetched again.";
 
 // Writes into the state where it begins, and with that shows that RocksDB can open it.
@@ -50,17 +49,6 @@ absl::Status WriteInstalledRecord(const StorageOptions& options, const std::stri
   status = db->Put(no_log, kInstalledKey, SealLogBase(base));
   if (status.ok()) status = db->Flush(rocksdb::FlushOptions());
   return FromRocksStatus(status, "cannot write to the " + what, kFetchAgain);
-}
-
-// Waits until the disk has taken what it was given before, gives it this, and then leaves it to
-// others for half as long as that took.
-rocksdb::Status WriteBack(rocksdb::Env* env, rocksdb::WritableFile* file, uint64_t offset,
-                          uint64_t bytes) {
-  const uint64_t began = env->NowMicros();
-  const rocksdb::Status status = file->RangeSync(offset, bytes);
-  const uint64_t rest = (env->NowMicros() - began) / 2;
-  env->SleepForMicroseconds(static_cast<int>(std::min(rest, kRestMicrosMax)));
-  return status;
 }
 
 }  // namespace
@@ -254,18 +242,14 @@ absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const SnapshotFile& file = *WantedFile();
   const std::string path = PathOf(file.name) + kUnsettled;
   rocksdb::Status status;
-  if (open_ == nullptr) {
-    rocksdb::EnvOptions in_turn;
-    in_turn.strict_bytes_per_sync = true;
-    status = env_->NewWritableFile(path, &open_, in_turn);
-  }
-  while (status.ok() && !bytes.empty()) {
-    const std::string_view some = bytes.substr(0, kWriteBackBytes);
-    bytes.remove_prefix(some.size());
-    status = open_->Append(rocksdb::Slice(some.data(), some.size()));
-    if (status.ok()) status = WriteBack(env_, open_.get(), open_bytes_, some.size());
-    open_bytes_ += some.size();
-  }
+  if (open_ == nullptr) status = env_->NewWritableFile(path, &open_, rocksdb::EnvOptions());
+  if (status.ok()) status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
+  const uint64_t from = open_bytes_ / kWriteBackBytes * kWriteBackBytes;
+  open_bytes_ += bytes.size();
+  const uint64_t to = open_bytes_ / kWriteBackBytes * kWriteBackBytes;
+  // The disk begins at once, so that the sync in the end has little left to wait for.
+  if (to > from) status = open_->RangeSync(from, to - from);
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
   if (open_bytes_ < file.bytes) return absl::OkStatus();
   if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;
