@@ -37,6 +37,7 @@ class SimNode final : public EventSink,
   bool alive() const { return process_ != nullptr; }
   bool paused() const { return paused_; }
   uint32_t protocol_version() const { return version_; }
+  void Upgrade() { version_ = kProtocolVersion; }
   // Null: down.
   const Replica* replica() const { return process_ ? process_->replica.get() : nullptr; }
   const DiskImage& disk() const { return disk_; }

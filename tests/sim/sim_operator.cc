@@ -132,6 +132,8 @@ void SimOperator::Join(size_t node) {
   if (returns && random_.Chance(0.4)) {
     context_.coverage->Count(Mark::kMemberReturned);
     context_.trace->Say(NodeName(node) + " has its old data directory");
+    // The others refuse it in words, and it cannot know by itself.
+    if (members.RequiredVersion() > joining.protocol_version()) joining.Upgrade();
   } else {
     joining.Wipe(members, /*lost=*/false);
   }
