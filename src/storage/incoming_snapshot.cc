@@ -23,7 +23,7 @@ namespace {
 constexpr char kReceiving[] = "/manifest";
 constexpr char kComplete[] = "/complete";
 constexpr char kUnsettled[] = ".part";
-constexpr uint64_t kWriteBackBytes = 4 << 20;
+constexpr uint64_t kSyncBytes = 256 << 10;
 constexpr char kFetchAgain[] = "It is fetched again.";
 
 // Writes into the state where it begins, and with that shows that RocksDB can open it.
@@ -136,7 +136,7 @@ absl::Status IncomingSnapshot::CheckRoom() const {
   for (const SnapshotFile& file : manifest_->files) {
     if (!IsReceived(file)) needed += file.bytes;
   }
-  needed -= open_bytes_;
+  if (open_ != nullptr) needed -= std::max(open_bytes_, open_room_);
   if (needed == 0) return absl::OkStatus();
   const absl::StatusOr<uint64_t> free = FreeBytes(options_, data_directory_);
   if (!free.ok()) return free.status();
@@ -238,19 +238,32 @@ absl::Status IncomingSnapshot::Write(std::string_view file, uint64_t offset, std
   return written.ok() || absl::IsDataLoss(written) ? written : GiveUp(written);
 }
 
-absl::Status IncomingSnapshot::Append(std::string_view bytes) {
+absl::Status IncomingSnapshot::OpenWanted() {
   const SnapshotFile& file = *WantedFile();
   const std::string path = PathOf(file.name) + kUnsettled;
+  const rocksdb::Status status = env_->NewWritableFile(path, &open_, rocksdb::EnvOptions());
+  if (!status.ok()) return FromRocksStatus(status, "cannot create " + path);
+  // With its room given to it before, each sync has less to do. Some file systems cannot do that.
+  open_room_ = open_->Allocate(0, file.bytes).ok() ? file.bytes : 0;
+  return absl::OkStatus();
+}
+
+// Each piece is on the disk before the next is written, so that the syncs of a log on the same
+// disk, of this node or of another, find little in their way.
+absl::Status IncomingSnapshot::Append(std::string_view bytes) {
+  const SnapshotFile& file = *WantedFile();
+  if (open_ == nullptr) {
+    if (absl::Status opened = OpenWanted(); !opened.ok()) return opened;
+  }
   rocksdb::Status status;
-  if (open_ == nullptr) status = env_->NewWritableFile(path, &open_, rocksdb::EnvOptions());
-  if (status.ok()) status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
-  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
-  const uint64_t from = open_bytes_ / kWriteBackBytes * kWriteBackBytes;
-  open_bytes_ += bytes.size();
-  const uint64_t to = open_bytes_ / kWriteBackBytes * kWriteBackBytes;
-  // The disk begins at once, so that the sync in the end has little left to wait for.
-  if (to > from) status = open_->RangeSync(from, to - from);
-  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
+  while (status.ok() && !bytes.empty()) {
+    const std::string_view piece = bytes.substr(0, kSyncBytes - open_bytes_ % kSyncBytes);
+    bytes.remove_prefix(piece.size());
+    open_bytes_ += piece.size();
+    status = open_->Append(rocksdb::Slice(piece.data(), piece.size()));
+    if (status.ok() && open_bytes_ % kSyncBytes == 0) status = open_->Sync();
+  }
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + PathOf(file.name));
   if (open_bytes_ < file.bytes) return absl::OkStatus();
   if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;
   settling_ = {&file,
@@ -267,12 +280,15 @@ absl::Status IncomingSnapshot::Settle(const std::string& name,
   GiveWay();
   const std::string path = PathOf(name) + kUnsettled;
   rocksdb::Status status = file->Sync();
-  if (status.ok()) status = file->Close();
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
   if (IsTableFile(name)) {
     const absl::Status sound = VerifyTableFile(options_, path);
     if (!sound.ok()) return sound;
   }
+  // Or a big state drives from memory what the machine's other processes need there.
+  file->InvalidateCache(0, 0).PermitUncheckedError();
+  status = file->Close();
+  if (!status.ok()) return FromRocksStatus(status, "cannot write " + path);
   return Rename(env_, path, PathOf(name));
 }
 
