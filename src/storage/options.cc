@@ -1,11 +1,17 @@
 #include "storage/options.h"
 
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/compaction_filter.h"
+#include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
+#include "rocksdb/rate_limiter.h"
 #include "rocksdb/sst_file_manager.h"
 #include "rocksdb/table.h"
 
@@ -20,6 +26,45 @@ class NoRecovery final : public rocksdb::EventListener {
                             bool* auto_recovery) override {
     *auto_recovery = false;
   }
+};
+
+constexpr int64_t kUnhurriedBytesPerSecond = 64 << 20;
+constexpr int64_t kHurriedBytesPerSecond = int64_t{16} << 30;
+
+// Compaction takes its time as long as it keeps up, so that the syncs of a log on the same disk do
+// not wait for hundreds of megabytes written at once. Otherwise it must not be held up: RocksDB
+// would hold up the writers.
+class CompactionPace final : public rocksdb::EventListener {
+ public:
+  explicit CompactionPace(std::shared_ptr<rocksdb::RateLimiter> limiter)
+      : limiter_(std::move(limiter)) {}
+
+  void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*job*/) override {
+    Choose(db);
+  }
+  void OnCompactionCompleted(rocksdb::DB* db, const rocksdb::CompactionJobInfo& /*job*/) override {
+    Choose(db);
+  }
+
+ private:
+  // Two times as many files as make a compaction begin, and half of the memtables that there may
+  // be.
+  static constexpr int kFilesBehind = 8;
+  static constexpr uint64_t kMemtablesBehind = 2;
+
+  void Choose(rocksdb::DB* db) {
+    using Properties = rocksdb::DB::Properties;
+    std::string files;
+    int file_count = 0;
+    uint64_t memtables = 0;
+    const bool keeps_up = db->GetProperty(Properties::kNumFilesAtLevelPrefix + "0", &files) &&
+                          absl::SimpleAtoi(files, &file_count) && file_count < kFilesBehind &&
+                          db->GetIntProperty(Properties::kNumImmutableMemTable, &memtables) &&
+                          memtables < kMemtablesBehind;
+    limiter_->SetBytesPerSecond(keeps_up ? kUnhurriedBytesPerSecond : kHurriedBytesPerSecond);
+  }
+
+  const std::shared_ptr<rocksdb::RateLimiter> limiter_;
 };
 
 rocksdb::Options CommonOptions(const StorageOptions& options) {
@@ -91,6 +136,10 @@ rocksdb::Options StateDatabaseOptions(const StorageOptions& options,
                                       std::shared_ptr<rocksdb::EventListener> listener) {
   rocksdb::Options out = CommonOptions(options);
   if (listener != nullptr) out.listeners.push_back(std::move(listener));
+  constexpr int64_t kRefillMicros = 10'000;
+  out.rate_limiter.reset(rocksdb::NewGenericRateLimiter(kUnhurriedBytesPerSecond, kRefillMicros));
+  out.listeners.push_back(std::make_shared<CompactionPace>(out.rate_limiter));
+  out.bytes_per_sync = 256 << 10;
   out.write_buffer_size = options.state_memtable_bytes;
   out.max_write_buffer_number = 4;
   // Spares most lookups of keys that are not in the memtable a walk through its skip list.
