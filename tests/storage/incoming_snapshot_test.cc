@@ -240,14 +240,16 @@ TEST_F(IncomingSnapshotTest, OnAFullDiskNothingOfItStays) {
   ExpectInstalls();
 }
 
-// What has come of the file under way needs no room any more.
+// The file under way was given all of its room when its first part came.
 TEST_F(IncomingSnapshotTest, WhatIsThereNeedsNoRoomWhenItGoesOn) {
   target_.world.options().snapshot_disk_reserve_bytes = 1'000'000;
   target_.Open();
   Begin();
   ASSERT_TRUE(Send(2).ok());
-  ASSERT_EQ(target_.incoming()->Next()->offset, 2 * kPartBytes);
-  const uint64_t left = snapshot_->manifest().TotalBytes() - 2 * kPartBytes;
+  const auto wanted = target_.incoming()->Next();
+  ASSERT_EQ(wanted->offset, 2 * kPartBytes);
+  const uint64_t has_room = wanted->offset + wanted->bytes;
+  const uint64_t left = snapshot_->manifest().TotalBytes() - has_room;
   target_.world.fs().SetFreeBytes(1'000'000 + left);
   Begin();
   target_.world.fs().SetFreeBytes(1'000'000 + left - 1);
