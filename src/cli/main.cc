@@ -39,6 +39,12 @@ void AddGlobals(CLI::App* app, Globals* globals) {
       ->excludes(hex);
 }
 
+// `skein member add`: as far as it was understood.
+std::string CommandOf(const CLI::App& app) {
+  const std::vector<CLI::App*> named = app.get_subcommands();
+  return named.empty() ? app.get_name() : app.get_name() + " " + CommandOf(*named.front());
+}
+
 int Main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // a closed pipe shows as a failed write
   Globals globals;
@@ -68,17 +74,18 @@ int Main(int argc, char** argv) {
   AddCompletion(&app, &globals);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::RequiredError& error) {
-    const std::vector<std::string> rest = app.remaining();
-    if (rest.empty()) {
-      app.exit(error);
-      return kExitUsage;
-    }
-    std::fprintf(stderr, "skein: unknown command '%s'\nRun with --help for the commands.\n",
-                 rest.front().c_str());
-    return kExitUsage;
+  } catch (const CLI::Success& asked) {
+    return app.exit(asked);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+    const std::vector<std::string> rest = app.remaining();
+    const bool unknown = app.get_subcommands().empty() && !rest.empty();
+    fmt::print(stderr, "skein: {} (see {} --help)\n",
+               unknown
+                   ? fmt::format("there is no {} '{}'",
+                                 rest.front().starts_with('-') ? "flag" : "command", rest.front())
+                   : error.what(),
+               CommandOf(app));
+    return kExitUsage;
   }
   const int code = globals.run();
   if (std::fflush(stdout) != 0 && code == kExitDone) return kExitFailed;

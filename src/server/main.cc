@@ -121,7 +121,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
   AddNumber(app, "value-bytes-max", &options.limits.value_bytes_max, kBytesMax, "Longest value");
   AddNumber(app, "block-cache-bytes", &options.storage.state_block_cache_bytes, kBytesMax,
             "Memory for blocks of the state database");
-  AddNumber(app, "protocol-version", &flags->protocol_version, kProtocolVersion,
+  AddNumber(app, "protocol-version", &flags->protocol_version, UINT32_MAX,
             "Speaks with other nodes as an older release does, to try an upgrade or go back");
   AddFlag(app, "log-level", &options.log.level, "debug, info, warning or error");
   AddFlag(app, "log-format", &options.log.format, "text or json");

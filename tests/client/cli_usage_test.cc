@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 namespace skein {
 namespace {
@@ -89,8 +91,16 @@ TEST(CliUsageTest, WrongUsageEndsWithTwo) {
   }
 }
 
-TEST(CliUsageTest, AnUnknownCommandIsNamed) {
-  EXPECT_NE(Skein("nonsense --hex").output.find("unknown command 'nonsense'"), std::string::npos);
+TEST(CliUsageTest, WhatIsWrongStandsInOneLineThatNamesTheHelp) {
+  for (const auto& [arguments, expected] :
+       {std::pair("nonsense --hex", "skein: there is no command 'nonsense' (see skein --help)\n"),
+        std::pair("--bogus", "skein: there is no flag '--bogus' (see skein --help)\n"),
+        std::pair("put", "skein: KEY is required (see skein put --help)\n"),
+        std::pair("member add n4 --bogus h:1", "(see skein member add --help)\n")}) {
+    const std::string output = Skein(arguments).output;
+    EXPECT_TRUE(output.starts_with("skein: ") && output.ends_with(expected)) << output;
+    EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
+  }
 }
 
 TEST(CliUsageTest, HelpHasAnExampleForEveryCommand) {

@@ -116,7 +116,8 @@ TEST(ProtocolVersion, OneThatNobodySpeaksIsRefused) {
                    "--initial-cluster", "n1=" + port.address(), "--protocol-version", version},
                   directory);
     EXPECT_EQ(ended.code, 2) << ended.output;
-    EXPECT_NE(ended.output.find(version == "0" ? "1 to 2" : "protocol-version"), std::string::npos)
+    EXPECT_NE(ended.output.find(version == "two" ? "protocol-version" : "1 to 2"),
+              std::string::npos)
         << ended.output;
   }
 }
