@@ -72,6 +72,7 @@ void Replica::Change(const MembershipChange& change, uint64_t deadline_us, Opera
   if (!fatal_.ok()) return done(absl::UnavailableError("the node is stopping"));
   ChangeResult result = core_.ProposeChange(change, clock_->WallMillis());
   if (!result.status.ok()) return done(std::move(result.status));
+  if (SKEIN_PLANTED("change-told-early")) return done(absl::OkStatus());
   Proposal proposal;
   proposal.deadline_us = deadline_us;
   proposal.done = [done = std::move(done)](ProposalResult answer) mutable {

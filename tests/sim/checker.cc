@@ -19,6 +19,7 @@ void Checker::Connect(const SimContext& context, const Membership& initial,
                       std::vector<const DiskImage*> disks) {
   context_ = context;
   membership_ = {Index(), initial};
+  memberships_ = {initial};
   disks_ = std::move(disks);
   commit_checked_.resize(disks_.size());
 }
@@ -210,6 +211,7 @@ void Checker::CommitMembership(const Entry& entry) {
   if (!DecodeMembership(entry.payload(), &membership_.membership)) {
     Violate("a committed membership is malformed");
   }
+  memberships_.push_back(membership_.membership);
   for (const Member& member : membership_.membership.members) {
     const bool was_added = member.id.value() > context_.options->voters;
     if (was_added && member.voter && member.incarnation == 0) {

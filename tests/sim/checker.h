@@ -15,6 +15,7 @@
 //     (R22, R26).
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //     never.
+//     Of a change that an operator was told of a membership was committed after it was asked for.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
 //     operations are linearizable.
 #pragma once
@@ -69,6 +70,8 @@ class Checker {
   Index committed() const { return Index(committed_.size()); }
   // Of the newest committed entry that changed it.
   const MembershipAt& membership() const { return membership_; }
+  // All that were committed, in their order, after the one that the cluster began with.
+  const std::vector<Membership>& memberships() const { return memberships_; }
   // Term and chain of the committed entries up to `index`.
   std::vector<std::pair<Term, uint64_t>> CommittedUpTo(Index index) const;
   // At the end: linearizability of each key, and the fate of each write.
@@ -102,6 +105,7 @@ class Checker {
 
   SimContext context_{};
   MembershipAt membership_;
+  std::vector<Membership> memberships_;
   std::vector<const DiskImage*> disks_;
   std::string violation_;
 

@@ -56,6 +56,8 @@ constexpr std::array<const char*, kMarkCount> kNames = {
     "members that came back with their old data",
     "members promoted",
     "members removed",
+    "members removed by force",
+    "members moved",
     "upstreams set",
     "entries relayed",
     "learners that were given another feeder",

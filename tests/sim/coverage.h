@@ -60,6 +60,8 @@ enum class Mark : uint8_t {
   kMemberReturned,
   kMemberPromoted,
   kMemberRemoved,
+  kMemberRemovedByForce,
+  kMemberMoved,
   kUpstreamSet,
   kEntryRelayed,
   kFeederChosen,

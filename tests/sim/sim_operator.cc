@@ -9,6 +9,28 @@ namespace {
 size_t PlaceOf(NodeId id) { return id.value() - 1; }
 NodeId IdOf(size_t node) { return NodeId(node + 1); }
 
+// Whether a membership is what the change would make of one.
+struct Shows {
+  const Membership& membership;
+
+  bool operator()(const AddLearner& change) const { return Of(change.id) != nullptr; }
+  bool operator()(const RemoveMember& change) const { return Of(change.id) == nullptr; }
+  bool operator()(const PromoteMember& change) const {
+    return Of(change.id) != nullptr && Of(change.id)->voter;
+  }
+  bool operator()(const MoveMember& change) const {
+    return Of(change.id) != nullptr && Of(change.id)->address == change.address;
+  }
+  bool operator()(const skein::SetUpstream& change) const {
+    return Of(change.id) != nullptr && Of(change.id)->upstream == change.upstream;
+  }
+  bool operator()(const RecordIncarnation& change) const {
+    return Of(change.id) != nullptr && Of(change.id)->incarnation == change.incarnation;
+  }
+
+  const Member* Of(NodeId id) const { return membership.Find(id); }
+};
+
 }  // namespace
 
 SimOperator::SimOperator(const SimContext& context, Nodes* nodes, Random random)
@@ -88,7 +110,7 @@ void SimOperator::OnLeader(size_t node) {
 void SimOperator::ChangeBy(SimNode* leader) {
   if (leader == nullptr) return;
   if (WipedMember()) return Remove(leader);
-  switch (random_.Below(6)) {
+  switch (random_.Below(7)) {
     case 0:
       return Promote(leader);
     case 1:
@@ -96,9 +118,31 @@ void SimOperator::ChangeBy(SimNode* leader) {
     case 2:
     case 3:
       return SetUpstream(leader);
+    case 4:
+      return Move(leader);
     default:
       return Add(leader);
   }
+}
+
+// What an operator is told to have been made was committed after it was asked for.
+void SimOperator::Ask(SimNode* leader, const MembershipChange& change, Mark made,
+                      std::function<void(bool)> then) {
+  const size_t before = context_.checker->memberships().size();
+  const auto check = [this, change, before] {
+    const std::vector<Membership>& all = context_.checker->memberships();
+    const bool true_since = std::any_of(
+        all.begin() + static_cast<std::ptrdiff_t>(before), all.end(),
+        [&change](const Membership& membership) { return std::visit(Shows{membership}, change); });
+    if (!true_since)
+      context_.checker->Violate("an operator was told of a change that was not made");
+  };
+  leader->Change(change, [this, check, made, then = std::move(then)](const absl::Status& status) {
+    context_.coverage->Count(status.ok() ? made : Mark::kChangeRefused);
+    // When the checker has seen what the node has performed.
+    if (status.ok()) context_.scheduler->After(1, check);
+    then(status.ok());
+  });
 }
 
 void SimOperator::Add(SimNode* leader) {
@@ -113,12 +157,10 @@ void SimOperator::Add(SimNode* leader) {
   if (!leader->alive()) return;  // it was the one, about to leave
   const bool voter = random_.Chance(0.6);
   const bool never_votes = !voter && random_.Chance(0.5);
-  leader->Change(AddLearner{IdOf(node), NodeName(node), NodeName(node), voter, never_votes},
-                 [this, node](const absl::Status& status) {
-                   if (!status.ok()) context_.coverage->Count(Mark::kChangeRefused);
-                   if (status.ok()) context_.coverage->Count(Mark::kMemberAdded);
-                   context_.scheduler->After(random_.Below(500'000), [this, node] { Join(node); });
-                 });
+  Ask(leader, AddLearner{IdOf(node), NodeName(node), NodeName(node), voter, never_votes},
+      Mark::kMemberAdded, [this, node](bool) {
+        context_.scheduler->After(random_.Below(500'000), [this, node] { Join(node); });
+      });
 }
 
 // With what it is told of the cluster, if it was added.
@@ -144,9 +186,7 @@ void SimOperator::Join(size_t node) {
 void SimOperator::Promote(SimNode* leader) {
   for (const Member& member : leader->replica()->core().membership().members) {
     if (member.voter || random_.Chance(0.3)) continue;
-    return leader->Change(PromoteMember{member.id}, [this](const absl::Status& status) {
-      context_.coverage->Count(status.ok() ? Mark::kMemberPromoted : Mark::kChangeRefused);
-    });
+    return Ask(leader, PromoteMember{member.id}, Mark::kMemberPromoted);
   }
 }
 
@@ -159,9 +199,16 @@ void SimOperator::SetUpstream(SimNode* leader) {
   }
   const NodeId upstream =
       random_.Chance(0.1) ? NodeId() : members[random_.Below(members.size())].id;
-  leader->Change(skein::SetUpstream{id, upstream}, [this](const absl::Status& status) {
-    context_.coverage->Count(status.ok() ? Mark::kUpstreamSet : Mark::kChangeRefused);
-  });
+  Ask(leader, skein::SetUpstream{id, upstream}, Mark::kUpstreamSet);
+}
+
+// To another address, and back the next time.
+void SimOperator::Move(SimNode* leader) {
+  const std::vector<Member>& members = leader->replica()->core().membership().members;
+  const Member& member = members[random_.Below(members.size())];
+  const bool moved = member.address != member.name;
+  Ask(leader, MoveMember{member.id, moved ? member.name : member.name + "-moved"},
+      Mark::kMemberMoved);
 }
 
 void SimOperator::Remove(SimNode* leader) {
@@ -174,12 +221,14 @@ void SimOperator::Remove(SimNode* leader) {
                                   [](const auto& other) { return other->IsDamaged(); });
   if (damage && !wiped_[node]) return;
   const bool itself = node == leader->number();
-  leader->Change(RemoveMember{IdOf(node)}, [this, node, itself](const absl::Status& status) {
-    if (!status.ok()) return context_.coverage->Count(Mark::kChangeRefused);
-    context_.coverage->Count(Mark::kMemberRemoved);
-    if (itself) context_.coverage->Count(Mark::kLeaderRemoved);
-    context_.scheduler->After(random_.Below(1'000'000), [this, node] { AfterRemoval(node); });
-  });
+  const bool force = random_.Chance(0.2);
+  Ask(leader, RemoveMember{IdOf(node), force}, Mark::kMemberRemoved,
+      [this, node, itself, force](bool made) {
+        if (!made) return;
+        if (force) context_.coverage->Count(Mark::kMemberRemovedByForce);
+        if (itself) context_.coverage->Count(Mark::kLeaderRemoved);
+        context_.scheduler->After(random_.Below(1'000'000), [this, node] { AfterRemoval(node); });
+      });
 }
 
 // It is switched off, or goes on to knock.

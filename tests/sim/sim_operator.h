@@ -1,10 +1,11 @@
-// Whoever runs the cluster: adds, promotes, removes and replaces nodes, and hands leadership over,
+// Whoever runs the cluster: adds, promotes, moves, removes and replaces nodes, and hands over,
 // asking any node that takes itself for the leader, two at a time too.
 //
 // A node that is no member is kept down from the moment it is to be added until it joins, with an
 // empty data directory, as `skeind --join` would.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -43,6 +44,11 @@ class SimOperator {
   void Promote(SimNode* leader);
   void Remove(SimNode* leader);
   void SetUpstream(SimNode* leader);
+  void Move(SimNode* leader);
+  // Asks for the change, and calls `then` with the answer: whether it was made for certain.
+  void Ask(
+      SimNode* leader, const MembershipChange& change, Mark made,
+      std::function<void(bool)> then = [](bool) {});
   void AfterRemoval(size_t node);
   void Join(size_t node);
   // One of those that take themselves for the leader; null: nobody does.

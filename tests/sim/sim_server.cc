@@ -48,7 +48,8 @@ client::MemberList SimServer::Members() const {
   const Core& core = replica_->core();
   client::MemberList list{.index = core.memberships().committed.index};
   for (const skein::Member& member : core.memberships().committed.membership.members) {
-    client::Member known{member.name, member.address, member.voter, std::nullopt};
+    // One that was moved is reached where it was.
+    client::Member known{member.name, NodeName(member.id.value() - 1), member.voter, std::nullopt};
     if (core.role() == Role::kLeader) {
       known.lag_ms = static_cast<int64_t>(replica_->LagOf(member.id).milliseconds);
     }
