@@ -19,9 +19,10 @@ with what it was before. Prints a table and writes the numbers to FILE (results/
   --gigabytes N  how much state (5), above 0.1; five times as much disk space is needed for a while
   --rate N       the probe's writes of 100 bytes a second (500)
   --limit BYTES  skeind's --snapshot-bytes-per-second: how fast a node may send (0: no limit)
-  --apart DIR    as near as one machine comes to a machine for each node: the source of the snapshot
-                 and the new node have their data in DIR, on another disk or one in memory such as
-                 /dev/shm, and a core; the leader, the other follower and the probe have the others
+  --apart DIR    as near as one machine comes to a machine for each node: the leader has the disk to
+                 itself, the others have their data in DIR, in memory such as /dev/shm, of which
+                 four times as much is needed; the source of the snapshot and the new node have a
+                 core, the leader, the other follower and the probe the others
   --out FILE     where to write the numbers
   --help         this text
 
@@ -51,26 +52,36 @@ leader_now() {
 # pin NODE CORES: NODE is a name.
 pin() { taskset --all-tasks --cpu-list --pid "$2" "$(cat "$DIR/cluster/$1.pid")" >/dev/null; }
 
-# Of two followers that have equally little to do, the leader takes the one with the lower id: n2.
-set_apart() {
-  local cores=0-$((LAST_CORE - 1))
+# It waits for its own disk before it answers, so no follower gets far ahead of it.
+lead_with_n3() {
   "$SKEIN" --endpoints "$ENDPOINTS" transfer n3 >"$DIR/transfer.log" 2>&1 ||
     die "n3 does not lead: $(cat "$DIR/transfer.log")"
+}
+
+# Which of two followers that have equally little to do is the source is known: the lower id.
+set_apart() {
+  local cores=0-$((LAST_CORE - 1))
   pin n2 "$LAST_CORE"
   pin n1 "$cores"
   pin n3 "$cores"
   ON_THE_LEADERS=(taskset --cpu-list "$cores") ON_THE_NEW=(taskset --cpu-list "$LAST_CORE")
 }
 
-# What has a disk of its own has it by a link.
+# The leader will be n3, and keeps the disk. The others find theirs by a link.
 move_apart() {
   local name
   AWAY=$(mktemp -d "$APART/skein_snapshot.XXXXXX")
   mkdir "$DIR/cluster"
-  for name in cluster/n2 cluster/n4 copy; do
+  for name in cluster/n1 cluster/n2 cluster/n4 copy; do
     mkdir "$AWAY/${name##*/}"
     ln -s "$AWAY/${name##*/}" "$DIR/$name"
   done
+}
+
+# The copy needs room, and n1 is needed no more.
+make_room() {
+  "${CLUSTER[@]}" kill 1 >/dev/null
+  rm -rf "${AWAY:?}/n1"
 }
 
 check_source() {
@@ -83,7 +94,7 @@ add_node() {
   CHILD=$!
   while kill -0 "$CHILD" 2>/dev/null; do
     resident_kib "$1" >>"$DIR/memory"
-    sleep 0.2
+    sleep 1
   done
   wait "$CHILD" || die "the node could not be added: $(tail -n 5 "$DIR/add.log")"
   CHILD=
@@ -94,6 +105,7 @@ measure() {
   keys=$(awk "BEGIN { print int($GIGABYTES * 1e9 / $VALUE_BYTES) }")
   PUTTING=("$SKEIN" --endpoints "$ENDPOINTS" --output json bench put)
   PROBING=("${PUTTING[@]}" --rate "$RATE" --clients 64 --keys 1000 --value-size 100)
+  [[ -z $APART ]] || lead_with_n3
   note "writing $GIGABYTES GB"
   run_child "${PUTTING[@]}" --preload --clients 64 --value-size "$VALUE_BYTES" --keys "$keys" \
     --duration 0.1 --warmup 0 >/dev/null
@@ -112,7 +124,10 @@ measure() {
   kill -TERM "$PROBE"
   wait "$PROBE" || true
   PROBE=
-  [[ -z $APART ]] || check_source "$leader"
+  if [[ -n $APART ]]; then
+    check_source "$leader"
+    make_room
+  fi
   note "copying the same files"
   mkdir -p "$DIR/copy"
   python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" >"$DIR/copy.json"

@@ -29,6 +29,7 @@ def settle(folder):
         if now != before:
             before, since = now, time.monotonic()
         time.sleep(0.2)
+    os.sync()
 
 
 def copy(folder):

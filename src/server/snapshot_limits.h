@@ -14,7 +14,7 @@ struct SnapshotLimits {
 
   // What is sent in one piece: several a second, so that the receiver can tell how it gets on.
   uint64_t PartBytes() const {
-    constexpr uint64_t kMax = 1 << 20;
+    constexpr uint64_t kMax = 256 << 10;
     constexpr uint64_t kMin = 4 << 10;
     return bytes_per_second == 0 ? kMax : std::clamp(bytes_per_second / 8, kMin, kMax);
   }
