@@ -181,12 +181,16 @@ launch() {
   fi
   mkdir -p "$DIR/$id"
   STARTED+=("$1")
-  # A session of its own: the terminal's Ctrl-C is not for the nodes. Without the lock, which
-  # would be held as long as the node lives. A signal waits until the process can be found again.
+  # A process group of its own: the terminal's Ctrl-C is not for the nodes. Not a session, for Linux
+  # divides the processor among sessions first (sched_autogroup_enabled), and one node at work would
+  # hold up another for tens of milliseconds. Without the lock, which would be held as long as the
+  # node lives. A signal waits until the process can be found again.
   trap 'INTERRUPTED=true' INT TERM HUP
-  setsid nohup "$SKEIND" --id "$id" --data-dir "$DIR/$id/data" --listen "$(address_of "$1")" \
+  set -m
+  nohup "$SKEIND" --id "$id" --data-dir "$DIR/$id/data" --listen "$(address_of "$1")" \
     --advertise "$(address_of "$1")" "${cluster[@]}" "${SKEIND_FLAGS[@]}" >>"$DIR/$id/skeind.log" 2>&1 </dev/null {LOCK}>&- &
   pid=$!
+  set +m
   disown "$pid"
   say "$pid" >"$DIR/$id.pid"
   wait_until 5 is_found_or_gone "$1" "$pid" || true

@@ -126,6 +126,9 @@ class MembersTest(ClusterTest):
         code, lines = run_in_terminal(f'{script} add 3', self.environment, ROOT, 'y\n')
         self.assertEqual(code, 0, lines)
         self.assertEqual(self.voters(), ['n1', 'n2', 'n3'])
+        pid = int(self.pids()['n3'])  # its terminal is gone, and it lives
+        self.assertEqual(os.getpgid(pid), pid, 'Ctrl-C would have reached it')
+        self.assertNotEqual(os.getsid(pid), pid, 'Linux divides the processor among sessions first')
         code, lines = run_in_terminal(f'{script} remove 3', self.environment, ROOT, 'y\n')
         self.assertEqual(code, 0, lines)
         self.assertFalse((self.directory / 'n3').exists())
