@@ -1,11 +1,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 
 #include "cli/bench_lag.h"
 #include "cli/command.h"
 #include "cli/load.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 
 namespace skein::cli {
@@ -44,6 +46,21 @@ class ProgressLine {
   LoadProgress last_;
   bool shown_ = false;
 };
+
+absl::Status PreloadWithProgress(Client* client, const LoadOptions& options) {
+  if (isatty(STDERR_FILENO) == 0) return Preload(client, options, [](uint64_t) {});
+  constexpr std::chrono::milliseconds kInterval(100);
+  Progress progress;
+  std::chrono::steady_clock::time_point shown_at;
+  return Preload(client, options, [&](uint64_t written) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < shown_at + kInterval) return;
+    shown_at = now;
+    progress.Show("writing",
+                  fmt::format("{} of {} keys", WithCommas(written), WithCommas(options.keys)),
+                  static_cast<double>(written) / static_cast<double>(options.keys));
+  });
+}
 
 double Rate(const LoadResult& result) {
   return result.seconds > 0 ? static_cast<double>(result.ops()) / result.seconds : 0;
@@ -127,7 +144,7 @@ int RunBench(const Globals& globals, const BenchFlags& flags) {
   const auto read = probe->Get(LoadKey(0), options.read);
   if (!read.ok()) return Fail(globals, "bench", read.status());
   if (flags.preload) {
-    const absl::Status loaded = Preload(probe.get(), options);
+    const absl::Status loaded = PreloadWithProgress(probe.get(), options);
     if (!loaded.ok()) return Fail(globals, "bench --preload", loaded);
   }
   LoadResult result;

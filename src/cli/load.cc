@@ -6,7 +6,9 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "cli/command.h"
 #include "common/mutex.h"
 
@@ -16,6 +18,7 @@ namespace {
 constexpr std::chrono::milliseconds kTickInterval(10);
 constexpr std::chrono::microseconds kPaceInterval(100);
 constexpr uint64_t kGraceMicros = 300'000;
+constexpr int kPreloadRounds = 5;
 
 uint64_t NowMicros() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
@@ -223,6 +226,67 @@ uint64_t DriveOpen(const LoadOptions& options, Connections* connections, uint64_
   return std::min(NowMicros(), end_us);
 }
 
+// Writes of keys, some at a time.
+class Preloading {
+ public:
+  Preloading(Client* client, const LoadOptions& options)
+      : client_(client),
+        options_(options),
+        values_(options.value_bytes),
+        in_flight_max_(std::clamp<uint64_t>((8 << 20) / (options.value_bytes + 1), 1, 256)) {}
+
+  // False: it is of no use to go on.
+  bool Write(uint64_t n) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(&mu_);
+      while (in_flight_ >= in_flight_max_) answered_.Wait(&mu_);
+      if (!failure_.ok() || Interrupted()) return false;
+      ++in_flight_;
+    }
+    client_->PutAsync(
+        LoadKey(n), values_.Of(n), options_.write,
+        [this, n](absl::StatusOr<PutResult> result) { OnAnswer(n, result.status()); });
+    return true;
+  }
+
+  // All of them; returns the keys of whose writes the outcome is unknown.
+  std::vector<uint64_t> AwaitAnswers() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    while (in_flight_ > 0) answered_.Wait(&mu_);
+    return std::exchange(unknown_, {});
+  }
+
+  // Why not everything was written, `unknown` being left.
+  absl::Status Failure(const std::vector<uint64_t>& unknown) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return failure_.ok() && !unknown.empty() ? last_unknown_ : failure_;
+  }
+
+ private:
+  void OnAnswer(uint64_t n, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    --in_flight_;
+    answered_.Signal();
+    if (DetailOf(status).reason == ErrorReason::kOutcomeUnknown) {
+      unknown_.push_back(n);
+      last_unknown_ = status;
+    } else {
+      failure_.Update(status);
+    }
+  }
+
+  Client* const client_;
+  const LoadOptions& options_;
+  const Values values_;
+  const uint64_t in_flight_max_;
+  Mutex mu_;
+  CondVar answered_;
+  uint64_t in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<uint64_t> unknown_ ABSL_GUARDED_BY(mu_);
+  absl::Status last_unknown_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+};
+
 }  // namespace
 
 std::string LoadKey(uint64_t n) { return fmt::format("bench-{:010d}", n); }
@@ -265,31 +329,18 @@ LoadResult RunLoad(const LoadOptions& options,
   return sum;
 }
 
-absl::Status Preload(Client* client, const LoadOptions& options) {
-  const Values values(options.value_bytes);
-  const uint64_t window = std::clamp<uint64_t>((8 << 20) / (options.value_bytes + 1), 1, 256);
-  Mutex mu;
-  CondVar answered;
-  uint64_t in_flight = 0;
-  absl::Status first_error;
-  for (uint64_t n = 0; n < options.keys; ++n) {
-    {
-      MutexLock lock(&mu);
-      while (in_flight >= window) answered.Wait(&mu);
-      if (!first_error.ok() || Interrupted()) break;
-      ++in_flight;
+absl::Status Preload(Client* client, const LoadOptions& options,
+                     const std::function<void(uint64_t)>& tick) {
+  Preloading preloading(client, options);
+  for (uint64_t n = 0; n < options.keys && preloading.Write(n); ++n) tick(n);
+  std::vector<uint64_t> unknown = preloading.AwaitAnswers();
+  for (int round = 1; round < kPreloadRounds && !unknown.empty(); ++round) {
+    for (const uint64_t n : unknown) {
+      if (!preloading.Write(n)) break;
     }
-    client->PutAsync(LoadKey(n), values.Of(n), options.write,
-                     [&](absl::StatusOr<PutResult> result) {
-                       MutexLock lock(&mu);
-                       --in_flight;
-                       answered.Signal();
-                       if (!result.ok() && first_error.ok()) first_error = result.status();
-                     });
+    unknown = preloading.AwaitAnswers();
   }
-  MutexLock lock(&mu);
-  while (in_flight > 0) answered.Wait(&mu);
-  return first_error;
+  return preloading.Failure(unknown);
 }
 
 }  // namespace skein::cli

@@ -63,7 +63,9 @@ LoadResult RunLoad(const LoadOptions& options,
 // The key of number `n`: 16 bytes.
 std::string LoadKey(uint64_t n);
 
-// Writes all keys once.
-absl::Status Preload(Client* client, const LoadOptions& options);
+// Writes all keys, and again those of whose writes nobody knows the outcome: they would change
+// nothing. `tick` is called on the calling thread as often as keys are written, with their number.
+absl::Status Preload(Client* client, const LoadOptions& options,
+                     const std::function<void(uint64_t)>& tick);
 
 }  // namespace skein::cli
