@@ -135,6 +135,10 @@ void Core::OnVoteAck(const Message& message, const VoteAck& ack) {
 // Thesis 3.10: the leader hands over to this node.
 void Core::OnTimeoutNow(const Message& message) {
   if (role_ == Role::kLeader || !MayCampaign()) return;
+  // R12: it could not lead, and would hand over in its turn.
+  if (DiskHangs(options_.election_ticks_min)) {
+    return Notice("does not take over from " + NameOf(message.from) + ": own disk hangs");
+  }
   Campaign(/*pre=*/false, /*transfer=*/true, NameOf(message.from) + " handed over");
 }
 
