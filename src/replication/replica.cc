@@ -101,8 +101,17 @@ void Replica::EndTransfer(const absl::Status& how) {
   if (transfer_done_) std::exchange(transfer_done_, nullptr)(how);
 }
 
+// A leader whose own state is. Taking more would let its readers wait ever longer, and after a
+// handover those whose writes it had taken: they hear of them when it has applied all before.
+bool Replica::IsBehind() const {
+  if (SKEIN_PLANTED("takes-while-behind")) return false;
+  return core_.role() == Role::kLeader &&
+         lag_.Of(core_.applied(), clock_->MonotonicMicros()).bytes > options_.unapplied_bytes_max;
+}
+
 bool Replica::MustWait() const {
   if (core_.IsLeaving()) return true;  // if it stays, nobody was refused in vain
+  if (IsBehind()) return true;
   return core_.role() == Role::kLeader && queue_bytes_ < options_.eager_bytes &&
          core_.log().last_index() - core_.commit() >= options_.entries_in_flight_max;
 }
@@ -252,7 +261,7 @@ void Replica::ExpireCallers() {
   pending_.Expire(now_us);
   while (!queue_.empty() && now_us >= queue_.front().deadline_us) {
     ProposalResult refused;
-    refused.outcome = Outcome::kNoQuorum;
+    refused.outcome = IsBehind() ? Outcome::kQueueFull : Outcome::kNoQuorum;
     queue_bytes_ -= queue_.front().payload.size();
     queue_.front().done(refused);
     queue_.pop_front();
@@ -290,8 +299,9 @@ void Replica::FailAll() {
   readers_granted_.clear();
 }
 
-Lag Replica::LagOf(NodeId follower) const {
-  const auto it = core_.progress().find(follower);
+Lag Replica::LagOf(NodeId node) const {
+  if (node == core_.self()) return lag_.Of(core_.applied(), clock_->MonotonicMicros());
+  const auto it = core_.progress().find(node);
   if (it == core_.progress().end()) return {};
   return lag_.Of(it->second.applied, clock_->MonotonicMicros());
 }

@@ -34,6 +34,9 @@ struct ReplicaOptions {
   uint64_t entry_bytes_max = 1 << 20;
   // Proposals that wait to become an entry, in bytes; beyond it they are refused (R19).
   uint64_t queue_bytes_max = 32 << 20;
+  // Entries that a leader has committed and not yet applied itself, in bytes; beyond it proposals
+  // wait (R19).
+  uint64_t unapplied_bytes_max = 64 << 20;
   // Messages that wait for a term or a vote to be durable; beyond it the oldest is dropped (R19).
   // Must hold a candidate's questions to all voters.
   size_t send_after_max = 4096;
@@ -93,7 +96,7 @@ class Replica {
   size_t messages_waiting() const { return send_after_.size(); }
   size_t reads_waiting() const { return readers_.size() + readers_granted_.size(); }
   // Leader only.
-  Lag LagOf(NodeId follower) const;
+  Lag LagOf(NodeId node) const;
   Revision AppliedRevisionOf(NodeId follower) const;
 
  private:
@@ -106,6 +109,7 @@ class Replica {
   void OnApplied(Index index, Revision revision);
   void EndTransfer(const absl::Status& how);
   void ProposeBatch();
+  bool IsBehind() const;
   bool MustWait() const;
   Outcome RefusalOf(ProposeStatus status) const;
   void PerformReady(Ready ready);

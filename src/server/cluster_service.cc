@@ -101,7 +101,7 @@ void ClusterService::FillMembers(const Replica& replica, v1::StatusResponse* res
     out->set_durable_index(self ? core.durable().value() : it->second.match.value());
     out->set_applied_revision(self ? replica.applied_revision().value()
                                    : replica.AppliedRevisionOf(member.id).value());
-    const Lag lag = self ? Lag() : replica.LagOf(member.id);
+    const Lag lag = replica.LagOf(member.id);
     out->mutable_lag()->set_revisions(lag.revisions);
     out->mutable_lag()->set_bytes(lag.bytes);
     out->mutable_lag()->set_milliseconds(lag.milliseconds);

@@ -212,6 +212,46 @@ TEST_F(ReplicaTest, ItsQueueIsBounded) {
   EXPECT_EQ(heard[0].outcome, Outcome::kQueueFull);
 }
 
+// Else its readers wait ever longer, and after a handover so do those whose writes it had taken.
+TEST_F(ReplicaTest, ALeaderWhoseStateIsBehindLetsProposalsWait) {
+  options_.unapplied_bytes_max = 150;
+  Lead();
+  std::vector<ProposalResult> heard;
+  Propose(std::string(200, 'a'), &heard);
+  replica_->Perform();
+  PersistAll();
+  ASSERT_EQ(heard.size(), 1u);
+  EXPECT_GT(replica_->LagOf(NodeId(1)).bytes, 150u);
+  const size_t written = log_.writes.size();
+  Propose(std::string(options_.eager_bytes, 'b'), &heard);
+  replica_->Perform();
+  EXPECT_EQ(log_.writes.size(), written);
+  ApplyAll();
+  EXPECT_EQ(replica_->LagOf(NodeId(1)).bytes, 0u);
+  EXPECT_EQ(log_.writes.size(), written + 1);
+  PersistAll();
+  ASSERT_EQ(heard.size(), 2u);
+  EXPECT_EQ(heard[1].outcome, Outcome::kOk);
+}
+
+TEST_F(ReplicaTest, WhatWaitedInVainForTheStateIsNotAppended) {
+  options_.unapplied_bytes_max = 150;
+  Lead();
+  std::vector<ProposalResult> heard;
+  Propose(std::string(200, 'a'), &heard);
+  replica_->Perform();
+  PersistAll();
+  Propose("b", &heard);
+  replica_->Perform();
+  clock_.now_us += 2'000'000;
+  Tick(1);
+  ASSERT_EQ(heard.size(), 2u);
+  EXPECT_EQ(heard[1].outcome, Outcome::kQueueFull);
+  const size_t written = log_.writes.size();
+  ApplyAll();
+  EXPECT_EQ(log_.writes.size(), written);
+}
+
 TEST_F(ReplicaTest, AReaderWaitsUntilItsIndexIsApplied) {
   Lead();
   std::vector<ProposalResult> heard;

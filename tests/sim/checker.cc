@@ -123,8 +123,17 @@ void Checker::OnSend(size_t node, const Message& message) {
   if (heartbeat_ack != nullptr) CheckClaim(node, heartbeat_ack->match, "a heartbeat's answer");
 }
 
-void Checker::OnAppended(size_t node, const std::vector<EntryPtr>& entries) {
+void Checker::OnAppended(size_t node, const Replica& replica,
+                         const std::vector<EntryPtr>& entries) {
+  const Core& core = replica.core();
+  const uint64_t unapplied = replica.LagOf(core.self()).bytes;
   for (const EntryPtr& entry : entries) {
+    const bool taken = core.role() == Role::kLeader && entry->term() == core.term() &&
+                       entry->type() == EntryType::kCommands;
+    if (taken && unapplied > context_.options->replica.unapplied_bytes_max) {
+      Violate(fmt::format("{} leads and takes writes with {} bytes to be applied", NodeName(node),
+                          unapplied));
+    }
     const auto [it, fresh] =
         chains_.emplace(std::pair(entry->term(), entry->index()), entry->chain());
     if (fresh || it->second == entry->chain()) continue;

@@ -47,7 +47,7 @@ class Checker {
   void OnHardState(size_t node, const HardState& before, const HardState& after);
   void OnTruncate(size_t node, Index first);
   void OnSend(size_t node, const Message& message);
-  void OnAppended(size_t node, const std::vector<EntryPtr>& entries);
+  void OnAppended(size_t node, const Replica& replica, const std::vector<EntryPtr>& entries);
   void OnApplied(size_t node, const LogPoint& applied, uint64_t digest);
   // The process of the node is about to end, or has just begun.
   void OnRestart(size_t node);

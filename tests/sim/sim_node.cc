@@ -406,7 +406,7 @@ void SimNode::OnStage(Stage stage, Index) {
 }
 
 void SimNode::OnAppended(const std::vector<EntryPtr>& entries) {
-  context_.checker->OnAppended(node_, entries);
+  context_.checker->OnAppended(node_, *process_->replica, entries);
   for (const EntryPtr& entry : entries) {
     Membership membership;
     const bool newer = entry->type() == EntryType::kMembership &&

@@ -163,6 +163,8 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   options.learners = OneOf<size_t>(&random, {0, 0, 0, 1, 1, 2});
   options.upstreams = random.Fork("upstreams").Chance(0.5);
   options.spares = OneOf<size_t>(&random, {0, 1, 2});
+  Random behind = random.Fork("behind");
+  options.replica.unapplied_bytes_max = OneOf<uint64_t>(&behind, {100, 2000, 64 << 20});
   DrawLimits(&random, &options);
   DrawLoad(&random, &options);
   // Some seeds have many faults, some few.

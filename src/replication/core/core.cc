@@ -205,10 +205,7 @@ void Core::OnLogRead(const LogReadDone& event) {
                                                          : apply_read_to_;
     for (const EntryPtr& entry : event.entries) {
       if (entry->index() > last) break;
-      applying_ = entry->index();
-      applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
-      applying_bytes_ += entry->bytes();
-      ready_.apply.push_back(entry);
+      HandToState(entry);
     }
     return;
   }
@@ -246,6 +243,7 @@ void Core::OnLogRead(const LogReadDone& event) {
 void Core::OnApplied(const Applied& event) {
   SKEIN_CHECK(event.index <= applying_);
   applied_ = std::max(applied_, event.index);
+  applied_ticks_ = now_ticks_;
   while (!applying_bytes_each_.empty() && applying_bytes_each_.front().first <= applied_) {
     applying_bytes_ -= applying_bytes_each_.front().second;
     applying_bytes_each_.pop_front();

@@ -153,6 +153,9 @@ class Core {
   NodeId BestVoter() const;
   void SetTerm(Term term, NodeId vote);
   bool DiskHangs(uint64_t ticks) const;
+  bool StateHangs() const;
+  // RocksDB holds up a writer for seconds when compaction has to catch up.
+  uint64_t StateStallTicks() const { return 5 * options_.stall_ticks; }
   void GiveUpForStall();
   void OnElectionTimeout();
 
@@ -237,6 +240,7 @@ class Core {
   uint64_t ReadLog(Index first);
   void TakeWrite();
   void TakeApply();
+  void HandToState(EntryPtr entry);
   void TakeTrim();
   void TakeMembership();
   std::string NameOf(NodeId id) const;
@@ -267,6 +271,7 @@ class Core {
   Index applied_;
   Index applying_;  // handed to the state machine
   std::deque<std::pair<Index, uint64_t>> applying_bytes_each_;
+  uint64_t applied_ticks_ = 0;  // since when the state machine has had something to do, or has done
   uint64_t applying_bytes_ = 0;
   Index state_durable_;
   Index all_matched_;

@@ -21,8 +21,8 @@ void Core::OnElectionTimeout() {
     timer_.Reset();
     return;
   }
-  // A vote could not be made durable now; let a node campaign whose disk works.
-  if (DiskHangs(options_.election_ticks_min)) {
+  // A vote could not be made durable now, or no write applied; let a node campaign that can.
+  if (DiskHangs(options_.election_ticks_min) || StateHangs()) {
     timer_.Reset();
     return;
   }
@@ -136,7 +136,7 @@ void Core::OnVoteAck(const Message& message, const VoteAck& ack) {
 void Core::OnTimeoutNow(const Message& message) {
   if (role_ == Role::kLeader || !MayCampaign()) return;
   // R12: it could not lead, and would hand over in its turn.
-  if (DiskHangs(options_.election_ticks_min)) {
+  if (DiskHangs(options_.election_ticks_min) || StateHangs()) {
     return Notice("does not take over from " + NameOf(message.from) + ": own disk hangs");
   }
   Campaign(/*pre=*/false, /*transfer=*/true, NameOf(message.from) + " handed over");
@@ -235,16 +235,25 @@ bool Core::DiskHangs(uint64_t ticks) const {
   return now_ticks_ - std::min(write, read) > ticks;
 }
 
+// The state machine has something to do, and has done nothing for longer.
+bool Core::StateHangs() const {
+  return !applying_bytes_each_.empty() && now_ticks_ - applied_ticks_ > StateStallTicks();
+}
+
 // R12: its own disk hangs. Heartbeats would keep it leader for ever, so it hands over to the most
 // advanced voter that it hears.
 void Core::GiveUpForStall() {
   const NodeId target = BestVoter();
   if (target != NodeId()) Send(target, term_, TimeoutNowMessage{});
   const auto write = log_.OldestWriteTicks();
-  const std::string what = write && now_ticks_ - *write > options_.stall_ticks ? "write" : "read";
+  const bool log_hangs = DiskHangs(options_.stall_ticks);
+  const std::string what = write && now_ticks_ - *write > options_.stall_ticks
+                               ? "own disk has not finished a write"
+                           : log_hangs ? "own disk has not finished a read"
+                                       : "own state has not applied an entry";
+  const uint64_t ticks = log_hangs ? options_.stall_ticks : StateStallTicks();
   BecomeFollower(term_, NodeId(),
-                 "own disk has not finished a " + what + " for more than " +
-                     std::to_string(options_.stall_ticks * options_.tick_ms) + " ms");
+                 what + " for more than " + std::to_string(ticks * options_.tick_ms) + " ms");
 }
 
 }  // namespace skein

@@ -29,7 +29,7 @@ void Core::LeaderTick() {
                        std::to_string(options_.election_ticks_max * options_.tick_ms) + " ms");
     return;
   }
-  if (DiskHangs(options_.stall_ticks) && !SKEIN_PLANTED("stalled-leader-stays")) {
+  if ((DiskHangs(options_.stall_ticks) || StateHangs()) && !SKEIN_PLANTED("stalled-leader-stays")) {
     GiveUpForStall();
     return;
   }

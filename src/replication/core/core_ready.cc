@@ -85,12 +85,15 @@ void Core::TakeApply() {
   if (apply_log_read_ != 0) return;
   std::vector<EntryPtr> entries =
       log_.Slice(applying_.Next(), limit, options_.applying_bytes_max - applying_bytes_);
-  for (EntryPtr& entry : entries) {
-    applying_ = entry->index();
-    applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
-    applying_bytes_ += entry->bytes();
-    ready_.apply.push_back(std::move(entry));
-  }
+  for (EntryPtr& entry : entries) HandToState(std::move(entry));
+}
+
+void Core::HandToState(EntryPtr entry) {
+  applying_ = entry->index();
+  if (applying_bytes_each_.empty()) applied_ticks_ = now_ticks_;
+  applying_bytes_each_.emplace_back(entry->index(), entry->bytes());
+  applying_bytes_ += entry->bytes();
+  ready_.apply.push_back(std::move(entry));
 }
 
 // The log is kept for the state database, and for every member as far as the budget goes (R20);
