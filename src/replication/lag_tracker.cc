@@ -20,6 +20,7 @@ Lag LagTracker::Of(Index applied, uint64_t now_us) const {
   if (first == commits_.end()) return {};
   Lag lag;
   lag.revisions = commits_.back().revision - RevisionAt(applied);
+  lag.entries = static_cast<uint64_t>(commits_.end() - first);
   lag.bytes = commits_.back().bytes_after - (first->bytes_after - first->bytes);
   lag.milliseconds = now_us > first->committed_us ? (now_us - first->committed_us) / 1000 : 0;
   return lag;

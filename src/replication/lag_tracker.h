@@ -9,7 +9,8 @@ namespace skein {
 
 struct Lag {
   uint64_t revisions = 0;
-  uint64_t bytes = 0;         // of log entries
+  uint64_t entries = 0;
+  uint64_t bytes = 0;         // of these
   uint64_t milliseconds = 0;  // since the oldest entry that is not applied was committed
 };
 

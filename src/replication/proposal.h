@@ -42,6 +42,7 @@ struct Proposal {
   AckLevel level = AckLevel::kQuorum;
   uint64_t all_deadline_us = 0;  // kAll: answer with kQuorum from this monotonic time on
   uint64_t deadline_us = 0;      // answer kUnknown from this monotonic time on
+  uint64_t queued_us = 0;        // the replica's: since when it waits to become an entry
   // Called once, from the replica's thread. Must not block.
   absl::AnyInvocable<void(ProposalResult)> done;
 };

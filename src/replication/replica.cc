@@ -56,6 +56,7 @@ void Replica::Propose(Proposal proposal) {
   } else if (queue_bytes_ > options_.queue_bytes_max) {
     refused.outcome = Outcome::kQueueFull;
   } else {
+    proposal.queued_us = clock_->MonotonicMicros();
     queue_bytes_ += proposal.payload.size();
     queue_.push_back(std::move(proposal));
     return;
@@ -105,8 +106,9 @@ void Replica::EndTransfer(const absl::Status& how) {
 // handover those whose writes it had taken: they hear of them when it has applied all before.
 bool Replica::IsBehind() const {
   if (SKEIN_PLANTED("takes-while-behind")) return false;
-  return core_.role() == Role::kLeader &&
-         lag_.Of(core_.applied(), clock_->MonotonicMicros()).bytes > options_.unapplied_bytes_max;
+  if (core_.role() != Role::kLeader) return false;
+  const Lag lag = lag_.Of(core_.applied(), clock_->MonotonicMicros());
+  return lag.bytes > options_.unapplied_bytes_max || lag.entries > options_.unapplied_entries_max;
 }
 
 bool Replica::MustWait() const {
@@ -259,9 +261,15 @@ void Replica::ReportStages() {
 void Replica::ExpireCallers() {
   const uint64_t now_us = clock_->MonotonicMicros();
   pending_.Expire(now_us);
-  while (!queue_.empty() && now_us >= queue_.front().deadline_us) {
+  // Who has to wait for the state is told so early enough to try again.
+  const bool behind = IsBehind();
+  const auto in_vain = [&](const Proposal& proposal) {
+    const uint64_t waited_us = now_us - proposal.queued_us;
+    return now_us >= proposal.deadline_us || (behind && waited_us >= options_.unapplied_wait_us);
+  };
+  while (!queue_.empty() && in_vain(queue_.front())) {
     ProposalResult refused;
-    refused.outcome = IsBehind() ? Outcome::kQueueFull : Outcome::kNoQuorum;
+    refused.outcome = behind ? Outcome::kQueueFull : Outcome::kNoQuorum;
     queue_bytes_ -= queue_.front().payload.size();
     queue_.front().done(refused);
     queue_.pop_front();

@@ -34,9 +34,11 @@ struct ReplicaOptions {
   uint64_t entry_bytes_max = 1 << 20;
   // Proposals that wait to become an entry, in bytes; beyond it they are refused (R19).
   uint64_t queue_bytes_max = 32 << 20;
-  // Entries that a leader has committed and not yet applied itself, in bytes; beyond it proposals
-  // wait (R19).
+  // Entries that a leader has committed since it leads and not yet applied itself; beyond it
+  // proposals wait, but not for long (R19). Less than what LagTracker remembers.
   uint64_t unapplied_bytes_max = 64 << 20;
+  uint64_t unapplied_entries_max = 1 << 15;
+  uint64_t unapplied_wait_us = 2'000'000;
   // Messages that wait for a term or a vote to be durable; beyond it the oldest is dropped (R19).
   // Must hold a candidate's questions to all voters.
   size_t send_after_max = 4096;

@@ -234,8 +234,25 @@ TEST_F(ReplicaTest, ALeaderWhoseStateIsBehindLetsProposalsWait) {
   EXPECT_EQ(heard[1].outcome, Outcome::kOk);
 }
 
+TEST_F(ReplicaTest, ManySmallEntriesCountAsWell) {
+  options_.unapplied_entries_max = 2;
+  Lead();
+  std::vector<ProposalResult> heard;
+  for (int i = 0; i < 4; ++i) {
+    Propose("a", &heard);
+    replica_->Perform();
+    PersistAll();
+  }
+  EXPECT_EQ(heard.size(), 3u);
+  ApplyAll();
+  PersistAll();
+  EXPECT_EQ(heard.size(), 4u);
+}
+
+// Early enough for a client to try again before its own deadline.
 TEST_F(ReplicaTest, WhatWaitedInVainForTheStateIsNotAppended) {
   options_.unapplied_bytes_max = 150;
+  options_.unapplied_wait_us = 500'000;
   Lead();
   std::vector<ProposalResult> heard;
   Propose(std::string(200, 'a'), &heard);
@@ -243,7 +260,10 @@ TEST_F(ReplicaTest, WhatWaitedInVainForTheStateIsNotAppended) {
   PersistAll();
   Propose("b", &heard);
   replica_->Perform();
-  clock_.now_us += 2'000'000;
+  clock_.now_us += 400'000;
+  Tick(1);
+  ASSERT_EQ(heard.size(), 1u);
+  clock_.now_us += 200'000;
   Tick(1);
   ASSERT_EQ(heard.size(), 2u);
   EXPECT_EQ(heard[1].outcome, Outcome::kQueueFull);

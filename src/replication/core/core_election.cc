@@ -16,13 +16,9 @@ void Core::OnElectionTimeout() {
     reason = leader_ == NodeId() ? "fast election found no winner"
                                  : NameOf(leader_) + " refuses connections";
   }
-  if (!MayCampaign()) {
+  // R12: a vote could not be made durable now, or no write applied; let a node campaign that can.
+  if (!MayCampaign() || DiskHangs(options_.election_ticks_min) || StateHangs()) {
     if (leader_ != NodeId()) BecomeFollower(term_, NodeId(), reason);
-    timer_.Reset();
-    return;
-  }
-  // A vote could not be made durable now, or no write applied; let a node campaign that can.
-  if (DiskHangs(options_.election_ticks_min) || StateHangs()) {
     timer_.Reset();
     return;
   }
@@ -137,7 +133,7 @@ void Core::OnTimeoutNow(const Message& message) {
   if (role_ == Role::kLeader || !MayCampaign()) return;
   // R12: it could not lead, and would hand over in its turn.
   if (DiskHangs(options_.election_ticks_min) || StateHangs()) {
-    return Notice("does not take over from " + NameOf(message.from) + ": own disk hangs");
+    return Notice("does not take over from " + NameOf(message.from) + ": own disk or state hangs");
   }
   Campaign(/*pre=*/false, /*transfer=*/true, NameOf(message.from) + " handed over");
 }

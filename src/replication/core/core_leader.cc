@@ -29,7 +29,8 @@ void Core::LeaderTick() {
                        std::to_string(options_.election_ticks_max * options_.tick_ms) + " ms");
     return;
   }
-  if ((DiskHangs(options_.stall_ticks) || StateHangs()) && !SKEIN_PLANTED("stalled-leader-stays")) {
+  const bool state_hangs = StateHangs() && BestVoter() != NodeId();  // alone it leads on
+  if ((DiskHangs(options_.stall_ticks) || state_hangs) && !SKEIN_PLANTED("stalled-leader-stays")) {
     GiveUpForStall();
     return;
   }
