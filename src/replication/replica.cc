@@ -107,7 +107,7 @@ void Replica::EndTransfer(const absl::Status& how) {
 bool Replica::IsBehind() const {
   if (SKEIN_PLANTED("takes-while-behind")) return false;
   if (core_.role() != Role::kLeader) return false;
-  const Lag lag = lag_.Of(core_.applied(), clock_->MonotonicMicros());
+  const Lag lag = LagOf(core_.self());
   return lag.bytes > options_.unapplied_bytes_max || lag.entries > options_.unapplied_entries_max;
 }
 
