@@ -9,40 +9,45 @@ RETENTION_BYTES=$((64 << 20))
 
 usage() {
   cat <<END
-usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--limit BYTES] [--apart DIR] [--out FILE]
+usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--apart DIR] [--out FILE] [-- FLAG...]
 
 Starts three nodes of its own on free ports, with their data below build/, fills them, and adds a
-fourth, which fetches a snapshot, while a probe writes. Compares the speed of the snapshot with
-that of cp of the same files, the probe's latency with what it was before, and the leader's memory
-with what it was before. Prints a table and writes the numbers to FILE (results/snapshot.json).
+fourth, which fetches a snapshot, twice: while a probe writes, and while nobody does. Compares the
+probe's latency with what it was before, the leader's memory with what it was before, and the speed
+without writes with that of cp of the same files. Prints a table and writes the numbers to FILE
+(results/snapshot.json).
 
   --gigabytes N  how much state (5), above 0.1; five times as much disk space is needed for a while
-  --rate N       the probe's writes of 100 bytes a second (500)
-  --limit BYTES  skeind's --snapshot-bytes-per-second: how fast a node may send (0: no limit)
+  --rate N       the probe's writes of 100 bytes a second (200)
   --apart DIR    as near as one machine comes to a machine for each node: the leader has the disk to
                  itself, the others have their data in DIR, in memory such as /dev/shm, of which
                  four times as much is needed; the source of the snapshot and the new node have a
                  core, the leader, the other follower and the probe the others
   --out FILE     where to write the numbers
+  -- FLAG...     more flags for every skeind
   --help         this text
 
 SKEIN_BIN_DIR names a folder with skeind and skein to use as they are, without building.
 
-example:
+examples:
   scripts/bench_snapshot.sh --gigabytes 1
+  scripts/bench_snapshot.sh -- --snapshot-bytes-per-second-beside-writes 0
 END
 }
 
 cleanup() {
   trap '' INT TERM HUP
   stop_child
-  [[ -z $PROBE ]] || kill -TERM "$PROBE" 2>/dev/null || true
+  local process
+  for process in $PROBE $NEW; do
+    kill -TERM "$process" 2>/dev/null || true
+    wait "$process" || true
+  done
   [[ -z $DIR ]] || "${CLUSTER[@]}" stop >/dev/null 2>&1 || true
   rm -rf ${DIR:+"$DIR"} ${AWAY:+"$AWAY"}
 }
 
-
-resident_kib() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
+report() { run_child python3 "$ROOT/scripts/lib/snapshot_report.py" "$@"; }
 
 leader_now() {
   "$SKEIN" --endpoints "$ENDPOINTS" --output json status >"$DIR/status.json"
@@ -85,23 +90,50 @@ make_room() {
 }
 
 check_source() {
-  grep -q 'offered a snapshot of n2"' "$DIR/cluster/$1/skeind.log" ||
-    die "the snapshot did not come from n2, for which a core was kept"
+  ! grep 'offered a snapshot of' "$DIR/cluster/n3/skeind.log" | grep -vq 'offered a snapshot of n2"' ||
+    die "a snapshot did not come from n2, for which a core was kept"
 }
 
-add_node() {
-  "${ON_THE_NEW[@]}" "${CLUSTER[@]}" add 4 >"$DIR/add.log" 2>&1 &
-  CHILD=$!
-  while kill -0 "$CHILD" 2>/dev/null; do
-    resident_kib "$1" >>"$DIR/memory"
-    sleep 1
-  done
-  wait "$CHILD" || die "the node could not be added: $(tail -n 5 "$DIR/add.log")"
-  CHILD=
+# fetch NAME LEADER [PROBE]: the processes of the leader and the probe. A learner, so that the
+# leader waits for the same nodes as before.
+fetch() {
+  "$SKEIN" --endpoints "$ENDPOINTS" member add n4 "$NEW_ADDRESS" --learner >"$DIR/add.log" 2>&1 ||
+    die "the node could not be added: $(cat "$DIR/add.log")"
+  mkdir -p "$DIR/cluster/n4"
+  "${ON_THE_NEW[@]}" "$SKEIND" --id n4 --data-dir "$DIR/cluster/n4/data" --listen "$NEW_ADDRESS" \
+    --join "$ENDPOINTS" "${FLAGS[@]}" 2>"$DIR/cluster/n4/skeind.log" &
+  NEW=$!
+  report watch "$DIR" "$@"
+}
+
+# What the next one fetches may be what this one did.
+leave() {
+  kill -TERM "$NEW"
+  wait "$NEW" || die "the new node has failed: $(tail -n 5 "$DIR/cluster/n4/skeind.log")"
+  NEW=
+  "$SKEIN" --endpoints "$ENDPOINTS" member remove n4 --yes >"$DIR/remove.log" 2>&1 ||
+    die "the node could not be removed: $(cat "$DIR/remove.log")"
+  rm -rf "$DIR/cluster/n4/data"
+  sync
+}
+
+measure_beside_writes() {
+  local leader=$1
+  note "writing $RATE times a second"
+  report stolen "$DIR" before
+  run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 30 >"$DIR/puts_before.json"
+  report stolen "$DIR" before
+  note "adding a node beside the writes"
+  "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/puts_during.json" &
+  PROBE=$!
+  fetch beside "$leader" "$PROBE"
+  wait "$PROBE" || true
+  PROBE=
+  leave
 }
 
 measure() {
-  local leader pid keys
+  local leader keys
   keys=$(awk "BEGIN { print int($GIGABYTES * 1e9 / $VALUE_BYTES) }")
   PUTTING=("$SKEIN" --endpoints "$ENDPOINTS" --output json bench put)
   PROBING=("${PUTTING[@]}" --rate "$RATE" --clients 64 --keys 1000 --value-size 100)
@@ -110,32 +142,25 @@ measure() {
   run_child "${PUTTING[@]}" --preload --clients 64 --value-size "$VALUE_BYTES" --keys "$keys" \
     --duration 0.1 --warmup 0 >/dev/null
   note "waiting until nothing is compacted any more"
-  run_child python3 "$ROOT/scripts/lib/snapshot_report.py" settle "$DIR"
+  report settle "$DIR"
   [[ -z $APART ]] || set_apart
-  leader=$(leader_now)
-  pid=$(cat "$DIR/cluster/$leader.pid")
-  note "writing $RATE times a second"
-  run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 20 >"$DIR/before.json"
-  resident_kib "$pid" >"$DIR/memory"
-  note "adding a node"
-  "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/during.json" &
-  PROBE=$!
-  add_node "$pid"
-  kill -TERM "$PROBE"
-  wait "$PROBE" || true
-  PROBE=
+  leader=$(cat "$DIR/cluster/$(leader_now).pid")
+  measure_beside_writes "$leader"
+  note "adding it while nobody writes"
+  fetch alone "$leader"
   if [[ -n $APART ]]; then
-    check_source "$leader"
+    check_source
     make_room
   fi
   note "copying the same files"
   mkdir -p "$DIR/copy"
-  python3 "$ROOT/scripts/lib/snapshot_report.py" copy "$DIR" >"$DIR/copy.json"
+  report copy "$DIR" >"$DIR/copy.json"
 }
 
 main() {
   local out=$ROOT/results/snapshot.json base
-  DIR='' APART='' AWAY='' PROBE='' GIGABYTES=5 RATE=500 LIMIT=0
+  DIR='' APART='' AWAY='' PROBE='' NEW='' GIGABYTES=5 RATE=200
+  FLAGS=(--log-retention-bytes "$RETENTION_BYTES")
   ON_THE_LEADERS=(env) ON_THE_NEW=(env) LAST_CORE=$(($(nproc) - 1))
   while [[ $# -gt 0 ]]; do
     case $1 in
@@ -150,11 +175,6 @@ main() {
         RATE=$2
         shift
         ;;
-      --limit)
-        [[ ${2:-} =~ ^[0-9]{1,12}$ ]] || usage_error "$1 needs a number of bytes"
-        LIMIT=$2
-        shift
-        ;;
       --apart)
         [[ -d ${2:-} ]] || usage_error "$1 needs a folder that exists"
         [[ $LAST_CORE -ge 1 ]] || die "$1 needs two cores"
@@ -166,6 +186,11 @@ main() {
         out=$2
         shift
         ;;
+      --)
+        shift
+        FLAGS+=("$@")
+        break
+        ;;
       -h | --help)
         usage
         exit 0
@@ -174,21 +199,21 @@ main() {
     esac
     shift
   done
-  SKEIN=${SKEIN_BIN_DIR:-$ROOT/build/release/bin}/skein
+  SKEIN=${SKEIN_BIN_DIR:-$ROOT/build/release/bin}/skein SKEIND=${SKEIN}d
   mkdir -p "$ROOT/build" "$(dirname "$out")"
   DIR=$(mktemp -d "$ROOT/build/skein_snapshot.XXXXXX")
   trap cleanup EXIT
   trap 'exit 130' INT TERM HUP
   base=$(python3 "$ROOT/scripts/lib/cluster_tool.py" free-ports 4)
+  NEW_ADDRESS=127.0.0.1:$((base + 3))
   ENDPOINTS=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))
   [[ -z $APART ]] || move_apart
   CLUSTER+=(--dir "$DIR/cluster")
-  run_child "${CLUSTER[@]}" start --base-port "$base" --nodes 3 -- \
-    --log-retention-bytes "$RETENTION_BYTES" --snapshot-bytes-per-second "$LIMIT"
+  run_child "${CLUSTER[@]}" start --base-port "$base" --nodes 3 -- "${FLAGS[@]}"
   title "measuring"
   measure
   title "result"
-  python3 "$ROOT/scripts/lib/snapshot_report.py" report "$DIR" "$out"
+  report report "$DIR" "$out"
 }
 
 main "$@"

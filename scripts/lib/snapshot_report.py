@@ -1,6 +1,12 @@
 """What bench_snapshot.sh has measured in the folder DIR.
 
     settle DIR      waits until the nodes' table files have not changed for a while
+    stolen DIR NAME
+                    notes how long the host has kept the processors away, for the report: to be
+                    called before and after
+    watch DIR NAME LEADER [PROBE]
+                    waits until the new node n4 has its state, and notes how long that took and the
+                    memory of LEADER, a process, in NAME.json; then ends PROBE, another process
     copy DIR        copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
     report DIR OUT  prints a table, and writes the numbers to OUT
 """
@@ -9,6 +15,7 @@ import datetime
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,18 +48,50 @@ def copy(folder):
     print(json.dumps({"bytes": size_of(sent), "seconds": time.monotonic() - began}))
 
 
-def snapshot_seconds(folder):
+def stolen_seconds():
+    """How long the host of this machine has kept its processors from it, each on average."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK") / os.cpu_count()
+
+
+def stolen(folder, name):
+    with open(f"{folder}/{name}.stolen", "a", encoding="ascii") as file:
+        file.write(f"{stolen_seconds()} {time.monotonic()}\n")
+
+
+def resident_mib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
+
+
+def time_in(line):
+    return datetime.datetime.fromisoformat(line.split()[0].rstrip("Z"))
+
+
+def watch(folder, name, leader, probe=None):
     """From the start of the node to its state's being in place, by its own log."""
-    times = {}
+    limit = 3600
+    stolen(folder, name)
+    memory, began, watched, rest = [resident_mib(leader)], None, time.monotonic(), ""
     with open(f"{folder}/cluster/n4/skeind.log", encoding="utf-8") as log:
-        for line in log:
-            for mark in ("event=started", "the log begins anew after the snapshot"):
-                if mark in line:
-                    times[mark] = datetime.datetime.fromisoformat(line.split()[0].rstrip("Z"))
-    if len(times) != 2:
-        sys.exit("the new node has taken no snapshot: it was level by the log alone")
-    began, ended = times.values()
-    return (ended - began).total_seconds()
+        while True:
+            if time.monotonic() - watched > limit:
+                sys.exit(f"the new node has no state after {limit} s")
+            *lines, rest = (rest + log.read()).split("\n")
+            for line in lines:
+                if "event=started" in line:
+                    began = time_in(line)
+                if "the log begins anew after the snapshot" in line:
+                    if probe is not None:
+                        os.kill(int(probe), signal.SIGTERM)
+                    stolen(folder, name)
+                    numbers = {"seconds": (time_in(line) - began).total_seconds(),
+                               "leader_mib_before": memory[0], "leader_mib_max": max(memory)}
+                    with open(f"{folder}/{name}.json", "w", encoding="utf-8") as file:
+                        json.dump(numbers, file)
+                    return
+            memory.append(resident_mib(leader))
+            time.sleep(0.1)
 
 
 def load(folder, name):
@@ -60,38 +99,53 @@ def load(folder, name):
         return json.load(file)
 
 
+def stolen_share(folder, name):
+    with open(f"{folder}/{name}.stolen", encoding="ascii") as file:
+        (stolen_first, first), (stolen_last, last) = (map(float, line.split()) for line in file)
+    return (stolen_last - stolen_first) / (last - first)
+
+
 def report(folder, out):
-    copied, before, during = (load(folder, name) for name in ("copy", "before", "during"))
-    with open(f"{folder}/memory", encoding="ascii") as file:
-        memory = [int(line) / 1024 for line in file if line.strip()]
-    seconds = snapshot_seconds(folder)
+    names = ("copy", "alone", "beside", "puts_before", "puts_during")
+    copied, alone, beside, before, during = (load(folder, name) for name in names)
     numbers = {
         "snapshot_bytes": copied["bytes"],
-        "snapshot_seconds": seconds,
         "cp_seconds": copied["seconds"],
-        "speed_of_cp": copied["seconds"] / seconds,
+        "alone_seconds": alone["seconds"],
+        "alone_speed_of_cp": copied["seconds"] / alone["seconds"],
+        "beside_writes_seconds": beside["seconds"],
         "put_us_before": before["latency_us"],
         "put_us_during": during["latency_us"],
         "put_p99_ratio": during["latency_us"]["p99"] / before["latency_us"]["p99"],
         "put_errors": before["errors"] + during["errors"],
-        "leader_mib_before": memory[0],
-        "leader_mib_max": max(memory),
+        "stolen_before": stolen_share(folder, "before"),
+        "stolen_during": stolen_share(folder, "beside"),
+        "leader_mib_before": beside["leader_mib_before"],
+        "leader_mib_max": beside["leader_mib_max"],
     }
     with open(out, "w", encoding="utf-8") as file:
         json.dump(numbers, file, indent=2)
         file.write("\n")
-    rate = copied["bytes"] / 1e6
-    print(f"snapshot     {copied['bytes'] / 1e9:.2f} GB in {seconds:.1f} s, {rate / seconds:.0f} MB/s")
-    print(f"cp and sync  {copied['seconds']:.1f} s, {rate / copied['seconds']:.0f} MB/s: "
-          f"the snapshot has {numbers['speed_of_cp']:.2f} of this speed (wanted: 0.5)")
-    print(f"puts         p50 {before['latency_us']['p50'] / 1000:.2f} ms, during the snapshot "
-          f"{during['latency_us']['p50'] / 1000:.2f} ms")
-    print(f"             p99 {before['latency_us']['p99'] / 1000:.2f} ms, during the snapshot "
-          f"{during['latency_us']['p99'] / 1000:.2f} ms, {numbers['put_p99_ratio']:.2f} times "
-          f"(wanted: 1.5 at most); {numbers['put_errors']} failed")
-    print(f"leader       {memory[0]:.0f} MiB resident before, at most {max(memory):.0f} MiB during")
+    megabytes = copied["bytes"] / 1e6
+    speed = {name: f"{seconds:.1f} s, {megabytes / seconds:.0f} MB/s" for name, seconds in (
+        ("copy", copied["seconds"]), ("alone", alone["seconds"]), ("beside", beside["seconds"]))}
+    p50, p99 = ([row["latency_us"][p] / 1000 for row in (before, during)] for p in ("p50", "p99"))
+    print(f"cp and sync  {megabytes / 1000:.2f} GB in {speed['copy']}")
+    print(f"snapshot     without writes {speed['alone']}: "
+          f"{numbers['alone_speed_of_cp']:.2f} of this speed (wanted: 0.5)")
+    print(f"             beside writes {speed['beside']}")
+    print(f"puts         p50 {p50[0]:.2f} ms, beside the snapshot {p50[1]:.2f} ms")
+    print(f"             p99 {p99[0]:.2f} ms, beside the snapshot {p99[1]:.2f} ms: "
+          f"{numbers['put_p99_ratio']:.2f} times (wanted: 1.5 at most); "
+          f"{numbers['put_errors']} failed")
+    print(f"processors   kept away by the machine's host for "
+          f"{numbers['stolen_before'] * 1000:.1f} ms a second before, "
+          f"{numbers['stolen_during'] * 1000:.1f} ms beside the snapshot")
+    print(f"leader       {numbers['leader_mib_before']:.0f} MiB resident before, "
+          f"at most {numbers['leader_mib_max']:.0f} MiB beside the snapshot")
     print(f"numbers: {out}")
 
 
 if __name__ == "__main__":
-    {"settle": settle, "copy": copy, "report": report}[sys.argv[1]](*sys.argv[2:])
+    {"settle": settle, "copy": copy, "stolen": stolen, "watch": watch,
+     "report": report}[sys.argv[1]](*sys.argv[2:])

@@ -117,6 +117,9 @@ void AddFlags(CLI::App* app, Flags* flags) {
             "Snapshots that this node sends at the same time");
   AddNumber(app, "snapshot-bytes-per-second", &options.snapshots.bytes_per_second, kBytesMax,
             "How fast all of them together; 0: no limit");
+  AddNumber(app, "snapshot-bytes-per-second-beside-writes",
+            &options.snapshots.bytes_per_second_beside_writes, kBytesMax,
+            "... while there are writes; 0: as without");
   AddNumber(app, "key-bytes-max", &options.limits.key_bytes_max, kBytesMax, "Longest key");
   AddNumber(app, "value-bytes-max", &options.limits.value_bytes_max, kBytesMax, "Longest value");
   AddNumber(app, "block-cache-bytes", &options.storage.state_block_cache_bytes, kBytesMax,

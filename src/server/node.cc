@@ -179,8 +179,9 @@ void Node::Impl::MakeWireSide(PeerNotice notice) {
       PeerService::Hooks{notice, [this](const Hello& hello) { watch_->OnAccepted(hello); }});
   snapshot_client_ =
       std::make_unique<SnapshotClient>(hello_gate_.get(), storage_.state->incoming(), &loop_);
-  snapshot_service_ = std::make_unique<SnapshotService>(
-      options_.snapshots, storage_.snapshots.get(), hello_gate_.get(), notice);
+  snapshot_service_ =
+      std::make_unique<SnapshotService>(options_.snapshots, storage_.snapshots.get(),
+                                        storage_.state.get(), hello_gate_.get(), notice);
   watch_ = std::make_unique<MembershipWatch>(
       MembershipWatch::Parts{hello_gate_.get(), transport_.get(), peer_service_.get(),
                              storage_.directory.get(), logger_},

@@ -101,9 +101,9 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
   absl::Status SendFile(const Snapshot& snapshot, const SnapshotFile& file, uint64_t offset) {
     while (offset < file.bytes) {
       absl::StatusOr<SnapshotPart> part =
-          snapshot.Read(file.name, offset, service_->limits_.PartBytes());
+          snapshot.Read(file.name, offset, service_->pace_.PartBytes());
       if (!part.ok()) return part.status();
-      if (!service_->rate_.Take(part->bytes.size())) return absl::CancelledError("stopping");
+      if (!service_->pace_.Take(part->bytes.size())) return absl::CancelledError("stopping");
       v1::FetchResponse response;
       v1::SnapshotPart* out = response.mutable_part();
       out->set_file(file.name);
@@ -147,12 +147,13 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 };
 
 SnapshotService::SnapshotService(const SnapshotLimits& limits, SnapshotStore* store,
-                                 const HelloGate* gate, PeerNotice notice)
-    : limits_(limits),
+                                 const KvStateMachine* state, const HelloGate* gate,
+                                 PeerNotice notice)
+    : at_once_max_(limits.at_once_max),
       store_(store),
       gate_(gate),
       notice_(std::move(notice)),
-      rate_(limits.bytes_per_second) {}
+      pace_(limits, state) {}
 
 SnapshotService::~SnapshotService() { Stop(); }
 
@@ -167,9 +168,9 @@ grpc::ServerWriteReactor<v1::FetchResponse>* SnapshotService::Fetch(
   absl::Status status = hello.ok() ? gate_->Check(*hello) : hello.status();
   if (status.ok()) {
     MutexLock lock(&mu_);
-    if (streams_.size() > limits_.at_once_max) {
-      status = absl::ResourceExhaustedError(fmt::format("{} is sending {} snapshots already",
-                                                        gate_->self().name, limits_.at_once_max));
+    if (streams_.size() > at_once_max_) {
+      status = absl::ResourceExhaustedError(
+          fmt::format("{} is sending {} snapshots already", gate_->self().name, at_once_max_));
     }
   }
   if (!status.ok()) {
@@ -207,7 +208,7 @@ void SnapshotService::DropForgotten() {
 }
 
 void SnapshotService::Stop() {
-  rate_.Stop();
+  pace_.Stop();
   MutexLock lock(&mu_);
   stopping_ = true;
   for (Stream* stream : streams_) stream->Break();

@@ -9,8 +9,8 @@
 #include <set>
 
 #include "replication/grpc/hello.h"
-#include "server/rate_limit.h"
 #include "server/snapshot_limits.h"
+#include "server/snapshot_pace.h"
 #include "skein/v1/replication.grpc.pb.h"
 #include "storage/snapshot_store.h"
 
@@ -19,9 +19,9 @@ namespace skein {
 // Thread-safe.
 class SnapshotService final : public v1::Snapshots::CallbackService {
  public:
-  // All outlive it. `notice` as for the peers.
-  SnapshotService(const SnapshotLimits& limits, SnapshotStore* store, const HelloGate* gate,
-                  PeerNotice notice);
+  // All outlive it. `state` is what the store makes snapshots of. `notice` as for the peers.
+  SnapshotService(const SnapshotLimits& limits, SnapshotStore* store, const KvStateMachine* state,
+                  const HelloGate* gate, PeerNotice notice);
   ~SnapshotService() override;
 
   grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
@@ -45,11 +45,11 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
   void Keep(std::shared_ptr<const Snapshot> snapshot) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
 
-  const SnapshotLimits limits_;
+  const uint64_t at_once_max_;
   SnapshotStore* const store_;
   const HelloGate* const gate_;
   const PeerNotice notice_;
-  RateLimit rate_;
+  SnapshotPace pace_;
 
   Mutex mu_;
   CondVar gone_;

@@ -23,7 +23,6 @@ namespace {
 constexpr char kReceiving[] = "/manifest";
 constexpr char kComplete[] = "/complete";
 constexpr char kUnsettled[] = ".part";
-constexpr uint64_t kSyncBytes = 256 << 10;
 constexpr char kFetchAgain[] = "It is fetched again.";
 
 // Writes into the state where it begins, and with that shows that RocksDB can open it.
@@ -248,23 +247,19 @@ absl::Status IncomingSnapshot::OpenWanted() {
   return absl::OkStatus();
 }
 
-// Each piece is on the disk before the next is written, so that the syncs of a log on the same
-// disk, of this node or of another, find little in their way.
+// What was sent in one part is on the disk before the next is written, so that the syncs of a log
+// on the same disk, of this node or of another, find little in their way.
 absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const SnapshotFile& file = *WantedFile();
   if (open_ == nullptr) {
     if (absl::Status opened = OpenWanted(); !opened.ok()) return opened;
   }
-  rocksdb::Status status;
-  while (status.ok() && !bytes.empty()) {
-    const std::string_view piece = bytes.substr(0, kSyncBytes - open_bytes_ % kSyncBytes);
-    bytes.remove_prefix(piece.size());
-    open_bytes_ += piece.size();
-    status = open_->Append(rocksdb::Slice(piece.data(), piece.size()));
-    if (status.ok() && open_bytes_ % kSyncBytes == 0) status = open_->Sync();
-  }
+  open_bytes_ += bytes.size();
+  const bool whole = open_bytes_ == file.bytes;
+  rocksdb::Status status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
+  if (status.ok() && !whole) status = open_->Sync();
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + PathOf(file.name));
-  if (open_bytes_ < file.bytes) return absl::OkStatus();
+  if (!whole) return absl::OkStatus();
   if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;
   settling_ = {&file,
                std::async(std::launch::async, [this, &file, written = std::move(open_)]() mutable {

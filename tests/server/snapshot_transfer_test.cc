@@ -33,8 +33,8 @@ class SnapshotTransferTest : public SnapshotTest {
   }
 
   void Serve(const SnapshotLimits& limits = {}) {
-    service_ =
-        std::make_unique<SnapshotService>(limits, source_.snapshots.get(), &source_gate_, nullptr);
+    service_ = std::make_unique<SnapshotService>(limits, source_.snapshots.get(),
+                                                 source_.state.get(), &source_gate_, nullptr);
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -124,6 +124,22 @@ TEST_F(SnapshotTransferTest, GoesOnAfterBrokenConnections) {
   }
   ExpectTheSameState(Await(id));
   EXPECT_GT(proxy.Stats(link).accepted, 1u);
+}
+
+// So low a limit that all of it would take minutes.
+TEST_F(SnapshotTransferTest, IsSentSlowlyOnlyWhileThereAreWrites) {
+  Serve({.bytes_per_second_beside_writes = 2 << 10});
+  const uint64_t id = Fetch(port_);
+  const auto done = [this] { return target_.incoming()->bytes_done(); };
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return done() > 0; }));
+  const auto half = [&] { return done() > target_.incoming()->bytes_total() / 2; };
+  for (int writes = 0; writes < 30; ++writes) {
+    source_.Apply(chain_.Puts(Term(1), 1, 10));
+    ASSERT_FALSE(WaitUntil(std::chrono::milliseconds(100), half));
+  }
+  const absl::StatusOr<LogBase> base = Await(id);
+  ASSERT_TRUE(base.ok()) << base.status();
+  EXPECT_EQ(base->point, entries_.back()->point());
 }
 
 TEST_F(SnapshotTransferTest, ChangedBytesAreSentAgain) {

@@ -1,0 +1,55 @@
+#include "server/snapshot_pace.h"
+
+#include <algorithm>
+
+namespace skein {
+namespace {
+
+using std::chrono::steady_clock;
+
+// After the last write.
+constexpr std::chrono::seconds kQuiet(1);
+// Big ones are faster, and hold up for longer whoever needs the disk meanwhile.
+constexpr uint64_t kPartBytes = 1 << 20;
+constexpr uint64_t kPacedPartBytesMax = 256 << 10;
+constexpr uint64_t kPacedPartBytesMin = 4 << 10;
+
+}  // namespace
+
+uint64_t SnapshotPace::BytesPerSecond() {
+  const steady_clock::time_point now = steady_clock::now();
+  const Revision revision = state_->applied_revision();
+  if (revision != revision_) {
+    revision_ = revision;
+    written_ = now;
+  }
+  const uint64_t always = limits_.bytes_per_second;
+  const uint64_t beside = limits_.bytes_per_second_beside_writes;
+  if (beside == 0 || now - written_ >= kQuiet) return always;
+  return always == 0 ? beside : std::min(always, beside);
+}
+
+// At a low rate several a second, so that the receiver can tell how it gets on.
+uint64_t SnapshotPace::PartBytes() {
+  MutexLock lock(&mu_);
+  const uint64_t rate = BytesPerSecond();
+  return rate == 0 ? kPartBytes : std::clamp(rate / 8, kPacedPartBytesMin, kPacedPartBytesMax);
+}
+
+bool SnapshotPace::Take(uint64_t bytes) {
+  MutexLock lock(&mu_);
+  if (const uint64_t rate = BytesPerSecond(); rate != 0) {
+    const steady_clock::time_point begin = std::max(steady_clock::now(), free_);
+    free_ = begin + std::chrono::microseconds(bytes * 1'000'000 / rate);
+    while (!stopped_ && steady_clock::now() < begin) stop_.WaitUntil(&mu_, begin);
+  }
+  return !stopped_;
+}
+
+void SnapshotPace::Stop() {
+  MutexLock lock(&mu_);
+  stopped_ = true;
+  stop_.SignalAll();
+}
+
+}  // namespace skein
