@@ -90,25 +90,35 @@ make_room() {
 }
 
 check_source() {
-  ! grep 'offered a snapshot of' "$DIR/cluster/n3/skeind.log" | grep -vq 'offered a snapshot of n2"' ||
+  local offers=$DIR/offers
+  grep 'n4 needs the log' "$DIR/cluster/n3/skeind.log" >"$offers" || true
+  if [[ ! -s $offers ]] || grep -vq 'offered a snapshot of n2"' "$offers"; then
     die "a snapshot did not come from n2, for which a core was kept"
+  fi
 }
 
-# fetch NAME LEADER [PROBE]: the processes of the leader and the probe. A learner, so that the
-# leader waits for the same nodes as before.
+# fetch NAME LEADER [PROBE]: the processes of the leader and the probe, which is ended when the new
+# node is level. A learner, so that the leader waits for the same nodes as before.
 fetch() {
+  local waiting
   "$SKEIN" --endpoints "$ENDPOINTS" member add n4 "$NEW_ADDRESS" --learner >"$DIR/add.log" 2>&1 ||
     die "the node could not be added: $(cat "$DIR/add.log")"
   mkdir -p "$DIR/cluster/n4"
+  : >"$DIR/cluster/n4/skeind.log"
+  "$SKEIN" --endpoints "$ENDPOINTS" member wait n4 >"$DIR/wait.log" 2>&1 &
+  waiting=$!
   "${ON_THE_NEW[@]}" "$SKEIND" --id n4 --data-dir "$DIR/cluster/n4/data" --listen "$NEW_ADDRESS" \
-    --join "$ENDPOINTS" "${FLAGS[@]}" 2>"$DIR/cluster/n4/skeind.log" &
+    --join "$ENDPOINTS" "${FLAGS[@]}" 2>>"$DIR/cluster/n4/skeind.log" &
   NEW=$!
-  report watch "$DIR" "$@"
+  report watch "$DIR" "$1" "$2" "$NEW" "$waiting" "${@:3}" || {
+    kill -TERM "$waiting" 2>/dev/null || true
+    die "the new node did not become level: $(tail -n 5 "$DIR/cluster/n4/skeind.log" "$DIR/wait.log")"
+  }
+  wait "$waiting" || die "the new node did not become level: $(tail -n 5 "$DIR/wait.log")"
 }
 
-# What the next one fetches may be what this one did.
 leave() {
-  kill -TERM "$NEW"
+  kill -TERM "$NEW" || true
   wait "$NEW" || die "the new node has failed: $(tail -n 5 "$DIR/cluster/n4/skeind.log")"
   NEW=
   "$SKEIN" --endpoints "$ENDPOINTS" member remove n4 --yes >"$DIR/remove.log" 2>&1 ||
@@ -146,8 +156,10 @@ measure() {
   [[ -z $APART ]] || set_apart
   leader=$(cat "$DIR/cluster/$(leader_now).pid")
   measure_beside_writes "$leader"
+  report settle "$DIR"
   note "adding it while nobody writes"
   fetch alone "$leader"
+  leave
   if [[ -n $APART ]]; then
     check_source
     make_room

@@ -4,9 +4,10 @@
     stolen DIR NAME
                     notes how long the host has kept the processors away, for the report: to be
                     called before and after
-    watch DIR NAME LEADER [PROBE]
-                    waits until the new node n4 has its state, and notes how long that took and the
-                    memory of LEADER, a process, in NAME.json; then ends PROBE, another process
+    watch DIR NAME LEADER NEW LEVEL [PROBE]
+                    all processes: waits until LEVEL ends, as it does when the new node n4, NEW, is
+                    level; then ends PROBE. Notes in NAME.json how long the snapshot took, and the
+                    memory of LEADER
     copy DIR        copies the snapshot that was sent as cp does, to disk, and prints bytes and seconds
     report DIR OUT  prints a table, and writes the numbers to OUT
 """
@@ -64,34 +65,48 @@ def resident_mib(pid):
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
 
-def time_in(line):
-    return datetime.datetime.fromisoformat(line.split()[0].rstrip("Z"))
+def is_there(pid):
+    """Not if it only waits for its parent to take note of its end."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
-def watch(folder, name, leader, probe=None):
-    """From the start of the node to its state's being in place, by its own log."""
+def watch(folder, name, leader, new, level, probe=None):
     limit = 3600
+    began, memory = time.monotonic(), [resident_mib(leader)]
     stolen(folder, name)
-    memory, began, watched, rest = [resident_mib(leader)], None, time.monotonic(), ""
+    while is_there(level):
+        if time.monotonic() - began > limit:
+            sys.exit(f"the new node is not level after {limit} s")
+        for pid in filter(None, (new, leader, probe)):
+            if not is_there(pid):
+                sys.exit(f"process {pid} has ended")
+        memory.append(resident_mib(leader))
+        time.sleep(0.1)
+    if probe is not None:
+        os.kill(int(probe), signal.SIGTERM)
+    stolen(folder, name)
+    numbers = {"seconds": snapshot_seconds(folder),
+               "leader_mib_before": memory[0], "leader_mib_max": max(memory)}
+    with open(f"{folder}/{name}.json", "w", encoding="utf-8") as file:
+        json.dump(numbers, file)
+
+
+def snapshot_seconds(folder):
+    """From the start of the node to its state's being in place, by its own log."""
+    times = {}
     with open(f"{folder}/cluster/n4/skeind.log", encoding="utf-8") as log:
-        while True:
-            if time.monotonic() - watched > limit:
-                sys.exit(f"the new node has no state after {limit} s")
-            *lines, rest = (rest + log.read()).split("\n")
-            for line in lines:
-                if "event=started" in line:
-                    began = time_in(line)
-                if "the log begins anew after the snapshot" in line:
-                    if probe is not None:
-                        os.kill(int(probe), signal.SIGTERM)
-                    stolen(folder, name)
-                    numbers = {"seconds": (time_in(line) - began).total_seconds(),
-                               "leader_mib_before": memory[0], "leader_mib_max": max(memory)}
-                    with open(f"{folder}/{name}.json", "w", encoding="utf-8") as file:
-                        json.dump(numbers, file)
-                    return
-            memory.append(resident_mib(leader))
-            time.sleep(0.1)
+        for line in log:
+            for mark in ("event=started", "the log begins anew after the snapshot"):
+                if mark in line:
+                    times[mark] = datetime.datetime.fromisoformat(line.split()[0].rstrip("Z"))
+    if len(times) != 2:
+        sys.exit("the new node has taken no snapshot: it was level by the log alone")
+    began, ended = times.values()
+    return (ended - began).total_seconds()
 
 
 def load(folder, name):

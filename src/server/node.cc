@@ -326,7 +326,7 @@ void Node::Impl::OnRoleChange(const RoleChange& change) {
 void Node::Impl::KeepHouse() {
   while (true) {
     WatchDisk();
-    snapshot_service_->DropForgotten();
+    snapshot_service_->KeepHouse();
     TellIfElsewhere();
     const absl::Status saved = storage_.directory->SavePeers();
     if (!saved.ok()) RequestStop(saved);

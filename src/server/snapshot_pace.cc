@@ -7,12 +7,17 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// After the last write.
-constexpr std::chrono::seconds kQuiet(1);
+// After the last write. A state whose disk pauses meanwhile is not given more to do.
+constexpr std::chrono::seconds kQuiet(5);
 // Big ones are faster, and hold up for longer whoever needs the disk meanwhile.
 constexpr uint64_t kPartBytes = 1 << 20;
 constexpr uint64_t kPacedPartBytesMax = 256 << 10;
 constexpr uint64_t kPacedPartBytesMin = 4 << 10;
+
+// At a low rate several a second, so that the receiver can tell how it gets on.
+uint64_t PartBytesAt(uint64_t rate) {
+  return rate == 0 ? kPartBytes : std::clamp(rate / 8, kPacedPartBytesMin, kPacedPartBytesMax);
+}
 
 }  // namespace
 
@@ -25,25 +30,26 @@ uint64_t SnapshotPace::BytesPerSecond() {
   }
   const uint64_t always = limits_.bytes_per_second;
   const uint64_t beside = limits_.bytes_per_second_beside_writes;
-  if (beside == 0 || now - written_ >= kQuiet) return always;
+  const bool writes = written_.has_value() && now - *written_ < kQuiet;
+  if (beside == 0 || !writes) return always;
   return always == 0 ? beside : std::min(always, beside);
 }
 
-// At a low rate several a second, so that the receiver can tell how it gets on.
-uint64_t SnapshotPace::PartBytes() {
+void SnapshotPace::Look() {
   MutexLock lock(&mu_);
-  const uint64_t rate = BytesPerSecond();
-  return rate == 0 ? kPartBytes : std::clamp(rate / 8, kPacedPartBytesMin, kPacedPartBytesMax);
+  BytesPerSecond();
 }
 
-bool SnapshotPace::Take(uint64_t bytes) {
+uint64_t SnapshotPace::Take(uint64_t bytes_max) {
   MutexLock lock(&mu_);
-  if (const uint64_t rate = BytesPerSecond(); rate != 0) {
+  const uint64_t rate = BytesPerSecond();
+  const uint64_t bytes = std::min(bytes_max, PartBytesAt(rate));
+  if (rate != 0) {
     const steady_clock::time_point begin = std::max(steady_clock::now(), free_);
     free_ = begin + std::chrono::microseconds(bytes * 1'000'000 / rate);
     while (!stopped_ && steady_clock::now() < begin) stop_.WaitUntil(&mu_, begin);
   }
-  return !stopped_;
+  return stopped_ ? 0 : bytes;
 }
 
 void SnapshotPace::Stop() {

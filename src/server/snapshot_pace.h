@@ -1,9 +1,11 @@
-// How fast a node sends snapshots: as fast as they are taken if it has nothing else to do, and
-// slower beside writes, which share its processor and disk, and perhaps the receiver's.
+// How fast a node sends snapshots: as fast as they are taken if it applies no writes, and slower
+// beside them, since they share its processor and disk, and perhaps the receiver's. Reads do not
+// count.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "common/mutex.h"
@@ -17,14 +19,14 @@ class SnapshotPace {
  public:
   // `state` outlives it.
   SnapshotPace(const SnapshotLimits& limits, const KvStateMachine* state)
-      : limits_(limits), state_(state) {}
+      : limits_(limits), state_(state), revision_(state->applied_revision()) {}
 
-  // How much is to be sent in one piece now. The receiver brings each to the disk before it takes
-  // the next.
-  uint64_t PartBytes() ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether there are writes. To be called every now and then, also while nothing is sent.
+  void Look() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Waits until so many bytes may go. False: stopped.
-  bool Take(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits until the next part may go, and says how long it is, at most `bytes_max`, which is above
+  // 0. The receiver brings each to the disk before it takes the next. 0: stopped.
+  uint64_t Take(uint64_t bytes_max) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Nobody waits any more.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
@@ -39,9 +41,9 @@ class SnapshotPace {
   CondVar stop_;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::chrono::steady_clock::time_point free_ ABSL_GUARDED_BY(mu_);  // when the last bytes are gone
-  // The newest write that was seen, and when.
+  // The newest write that was seen, and when; no time: none was seen yet.
   Revision revision_ ABSL_GUARDED_BY(mu_);
-  std::chrono::steady_clock::time_point written_ ABSL_GUARDED_BY(mu_);
+  std::optional<std::chrono::steady_clock::time_point> written_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace skein

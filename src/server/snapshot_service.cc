@@ -100,10 +100,10 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 
   absl::Status SendFile(const Snapshot& snapshot, const SnapshotFile& file, uint64_t offset) {
     while (offset < file.bytes) {
-      absl::StatusOr<SnapshotPart> part =
-          snapshot.Read(file.name, offset, service_->pace_.PartBytes());
+      const uint64_t bytes = service_->pace_.Take(file.bytes - offset);
+      if (bytes == 0) return absl::CancelledError("stopping");
+      absl::StatusOr<SnapshotPart> part = snapshot.Read(file.name, offset, bytes);
       if (!part.ok()) return part.status();
-      if (!service_->pace_.Take(part->bytes.size())) return absl::CancelledError("stopping");
       v1::FetchResponse response;
       v1::SnapshotPart* out = response.mutable_part();
       out->set_file(file.name);
@@ -200,7 +200,8 @@ void SnapshotService::Release(Stream* stream) {
   gone_.SignalAll();
 }
 
-void SnapshotService::DropForgotten() {
+void SnapshotService::KeepHouse() {
+  pace_.Look();
   std::shared_ptr<const Snapshot> dropped;  // outside of the lock: it removes files
   MutexLock lock(&mu_);
   const bool idle = streams_.empty() && std::chrono::steady_clock::now() > kept_.until;

@@ -27,8 +27,8 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
   grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
                                                      const v1::FetchRequest* request) override;
 
-  // Lets go of what nobody has come back for.
-  void DropForgotten() ABSL_LOCKS_EXCLUDED(mu_);
+  // To be called about twice a second. Lets go of what nobody has come back for.
+  void KeepHouse() ABSL_LOCKS_EXCLUDED(mu_);
   // Ends all streams; waits for them.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 

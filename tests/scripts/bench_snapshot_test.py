@@ -35,20 +35,19 @@ class BenchSnapshotTest(unittest.TestCase):
         arguments = ['--gigabytes', '0.2', '--rate', '100', '--out', str(out)]
         if os.cpu_count() > 1:
             arguments += ['--apart', str(apart)]
+        arguments += ['--', '--snapshots-max', '1']
         done = self.run_bench(*arguments)
         self.assertEqual(done.returncode, 0, done.stdout)
         numbers = json.loads(out.read_text(encoding='utf-8'))
         self.assertGreater(numbers['snapshot_bytes'], 190e6)
         self.assertLess(numbers['snapshot_bytes'], 250e6)
-        self.assertGreater(numbers['alone_seconds'], 0)
-        self.assertGreater(numbers['alone_speed_of_cp'], 0)
-        # At 32 MiB a second, but for some megabytes less than what cp copies.
-        self.assertGreater(numbers['beside_writes_seconds'], 190e6 / (32 << 20))
+        # At 32 MiB a second.
+        self.assertGreater(numbers['beside_writes_seconds'], 0.8 * 190e6 / (32 << 20))
+        self.assertLess(numbers['alone_seconds'], numbers['beside_writes_seconds'])
         self.assertGreater(numbers['put_us_before']['p99'], 0)
         self.assertGreater(numbers['put_us_during']['p99'], 0)
         self.assertEqual(numbers['put_errors'], 0)
         self.assertGreaterEqual(numbers['leader_mib_max'], numbers['leader_mib_before'])
-        self.assertGreaterEqual(numbers['stolen_during'], 0)
         self.assertEqual(list(apart.iterdir()), [])
 
     def test_says_what_is_wrong_with_its_arguments(self):
