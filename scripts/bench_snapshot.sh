@@ -127,12 +127,19 @@ leave() {
   sync
 }
 
+# For ten to sixty seconds.
+probe_before() {
+  report stolen "$DIR" before
+  run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" \
+    --duration "$(awk "BEGIN { d = $GIGABYTES * 12; print (d < 10 ? 10 : d > 60 ? 60 : d) }")" \
+    >"$DIR/puts_before.json"
+  report stolen "$DIR" before
+}
+
 measure_beside_writes() {
   local leader=$1
   note "writing $RATE times a second"
-  report stolen "$DIR" before
-  run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 30 >"$DIR/puts_before.json"
-  report stolen "$DIR" before
+  probe_before
   note "adding a node beside the writes"
   "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/puts_during.json" &
   PROBE=$!

@@ -122,40 +122,42 @@ def stolen_share(folder, name):
 
 def report(folder, out):
     names = ("copy", "alone", "beside", "puts_before", "puts_during")
-    copied, alone, beside, before, during = (load(folder, name) for name in names)
+    copied, alone, beside, *puts = (load(folder, name) for name in names)
+    before, during = (put["latency_us"] for put in puts)
     numbers = {
         "snapshot_bytes": copied["bytes"],
         "cp_seconds": copied["seconds"],
         "alone_seconds": alone["seconds"],
         "alone_speed_of_cp": copied["seconds"] / alone["seconds"],
         "beside_writes_seconds": beside["seconds"],
-        "put_us_before": before["latency_us"],
-        "put_us_during": during["latency_us"],
-        "put_p99_ratio": during["latency_us"]["p99"] / before["latency_us"]["p99"],
-        "put_errors": before["errors"] + during["errors"],
-        "stolen_before": stolen_share(folder, "before"),
-        "stolen_during": stolen_share(folder, "beside"),
+        "put_us_before": before,
+        "put_us_during": during,
+        "put_p99_ratio": during["p99"] / before["p99"],
+        "put_errors": sum(put["errors"] for put in puts),
+        "stolen": [stolen_share(folder, name) for name in ("before", "beside")],
         "leader_mib_before": beside["leader_mib_before"],
         "leader_mib_max": beside["leader_mib_max"],
     }
     with open(out, "w", encoding="utf-8") as file:
         json.dump(numbers, file, indent=2)
         file.write("\n")
-    megabytes = copied["bytes"] / 1e6
-    speed = {name: f"{seconds:.1f} s, {megabytes / seconds:.0f} MB/s" for name, seconds in (
-        ("copy", copied["seconds"]), ("alone", alone["seconds"]), ("beside", beside["seconds"]))}
-    p50, p99 = ([row["latency_us"][p] / 1000 for row in (before, during)] for p in ("p50", "p99"))
-    print(f"cp and sync  {megabytes / 1000:.2f} GB in {speed['copy']}")
-    print(f"snapshot     without writes {speed['alone']}: "
+
+    def speed(what):
+        return f"{what['seconds']:.1f} s, {copied['bytes'] / 1e6 / what['seconds']:.0f} MB/s"
+
+    def row(unit, values, digits=2):
+        return ", ".join(f"{value:.{digits}f}" for value in values) + f" {unit}"
+
+    p50, p99 = ([put[p] / 1000 for put in (before, during)] for p in ("p50", "p99"))
+    print(f"cp and sync  {copied['bytes'] / 1e9:.2f} GB in {speed(copied)}")
+    print(f"snapshot     without writes {speed(alone)}: "
           f"{numbers['alone_speed_of_cp']:.2f} of this speed (wanted: 0.5)")
-    print(f"             beside writes {speed['beside']}")
-    print(f"puts         p50 {p50[0]:.2f} ms, beside the snapshot {p50[1]:.2f} ms")
-    print(f"             p99 {p99[0]:.2f} ms, beside the snapshot {p99[1]:.2f} ms: "
+    print(f"             beside writes {speed(beside)}")
+    print(f"puts         before, beside the snapshot: p50 {row('ms', p50)}; p99 {row('ms', p99)}, "
           f"{numbers['put_p99_ratio']:.2f} times (wanted: 1.5 at most); "
           f"{numbers['put_errors']} failed")
-    print(f"processors   kept away by the machine's host for "
-          f"{numbers['stolen_before'] * 1000:.1f} ms a second before, "
-          f"{numbers['stolen_during'] * 1000:.1f} ms beside the snapshot")
+    print("processors   kept away by the machine's host, each for "
+          f"{row('ms a second', (1000 * share for share in numbers['stolen']), 1)}")
     print(f"leader       {numbers['leader_mib_before']:.0f} MiB resident before, "
           f"at most {numbers['leader_mib_max']:.0f} MiB beside the snapshot")
     print(f"numbers: {out}")

@@ -39,10 +39,11 @@ class BenchSnapshotTest(unittest.TestCase):
         done = self.run_bench(*arguments)
         self.assertEqual(done.returncode, 0, done.stdout)
         numbers = json.loads(out.read_text(encoding='utf-8'))
-        self.assertGreater(numbers['snapshot_bytes'], 190e6)
+        # The probe makes values of up to 1,000 keys small, and compaction drops the big ones.
+        self.assertGreater(numbers['snapshot_bytes'], 130e6)
         self.assertLess(numbers['snapshot_bytes'], 250e6)
         # At 32 MiB a second.
-        self.assertGreater(numbers['beside_writes_seconds'], 0.8 * 190e6 / (32 << 20))
+        self.assertGreater(numbers['beside_writes_seconds'], 0.8 * 130e6 / (32 << 20))
         self.assertLess(numbers['alone_seconds'], numbers['beside_writes_seconds'])
         self.assertGreater(numbers['put_us_before']['p99'], 0)
         self.assertGreater(numbers['put_us_during']['p99'], 0)
