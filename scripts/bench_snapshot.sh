@@ -9,16 +9,19 @@ RETENTION_BYTES=$((64 << 20))
 
 usage() {
   cat <<END
-usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--apart DIR] [--out FILE] [-- FLAG...]
+usage: scripts/bench_snapshot.sh [--gigabytes N] [--rate N] [--rounds N] [--apart DIR]
+                                 [--out FILE] [-- FLAG...]
 
 Starts three nodes of its own on free ports, with their data below build/, fills them, and adds a
-fourth, which fetches a snapshot, twice: while a probe writes, and while nobody does. Compares the
-probe's latency with what it was before, the leader's memory with what it was before, and the speed
-without writes with that of cp of the same files. Prints a table and writes the numbers to FILE
-(results/snapshot.json).
+fourth, which fetches a snapshot: some times while a probe writes, and as often while nobody does.
+Compares the probe's latency and the leader's memory with what they were just before, and the speed
+without writes with that of cp of the same files just after. Prints a table and writes the numbers
+to FILE (results/snapshot.json).
 
   --gigabytes N  how much state (5), above 0.1; five times as much disk space is needed for a while
   --rate N       the probe's writes of 100 bytes a second (200)
+  --rounds N     how often each is measured (3); before each of those beside writes the probe writes
+                 for 10 to 60 s without. One round says little: neither p99 nor cp is steady
   --apart DIR    as near as one machine comes to a machine for each node: the leader has the disk to
                  itself, the others have their data in DIR, in memory such as /dev/shm, of which
                  four times as much is needed; the source of the snapshot and the new node have a
@@ -30,7 +33,7 @@ without writes with that of cp of the same files. Prints a table and writes the 
 SKEIN_BIN_DIR names a folder with skeind and skein to use as they are, without building.
 
 examples:
-  scripts/bench_snapshot.sh --gigabytes 1
+  scripts/bench_snapshot.sh --gigabytes 1 --rounds 1
   scripts/bench_snapshot.sh -- --snapshot-bytes-per-second-beside-writes 0
 END
 }
@@ -83,12 +86,6 @@ move_apart() {
   done
 }
 
-# The copy needs room, and n1 is needed no more.
-make_room() {
-  "${CLUSTER[@]}" kill 1 >/dev/null
-  rm -rf "${AWAY:?}/n1"
-}
-
 check_source() {
   local offers=$DIR/offers
   grep 'n4 needs the log' "$DIR/cluster/n3/skeind.log" >"$offers" || true
@@ -127,30 +124,43 @@ leave() {
   sync
 }
 
-# For ten to sixty seconds.
 probe_before() {
-  report stolen "$DIR" before
+  report stolen "$DIR" "before_$1"
   run_child "${ON_THE_LEADERS[@]}" "${PROBING[@]}" \
     --duration "$(awk "BEGIN { d = $GIGABYTES * 12; print (d < 10 ? 10 : d > 60 ? 60 : d) }")" \
-    >"$DIR/puts_before.json"
-  report stolen "$DIR" before
+    >"$DIR/puts_before_$1.json"
+  report stolen "$DIR" "before_$1"
 }
 
+# measure_beside_writes LEADER ROUND
 measure_beside_writes() {
-  local leader=$1
-  note "writing $RATE times a second"
-  probe_before
-  note "adding a node beside the writes"
-  "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/puts_during.json" &
+  note "round $2 of $ROUNDS: writing $RATE times a second"
+  probe_before "$2"
+  note "round $2 of $ROUNDS: adding a node beside the writes"
+  "${ON_THE_LEADERS[@]}" "${PROBING[@]}" --duration 86400 >"$DIR/puts_beside_$2.json" &
   PROBE=$!
-  fetch beside "$leader" "$PROBE"
+  fetch "beside_$2" "$1" "$PROBE"
   wait "$PROBE" || true
   PROBE=
   leave
+  report settle "$DIR"
+}
+
+# measure_alone LEADER ROUND: the copy takes the room of the node that has left.
+measure_alone() {
+  note "round $2 of $ROUNDS: adding a node while nobody writes"
+  fetch "alone_$2" "$1"
+  leave
+  report settle "$DIR"
+  note "round $2 of $ROUNDS: copying the same files"
+  mkdir -p "$DIR/copy"
+  report copy "$DIR" >"$DIR/copy_$2.json"
+  rm -rf "$DIR/copy/snapshots"
+  report settle "$DIR"
 }
 
 measure() {
-  local leader keys
+  local leader keys round
   keys=$(awk "BEGIN { print int($GIGABYTES * 1e9 / $VALUE_BYTES) }")
   PUTTING=("$SKEIN" --endpoints "$ENDPOINTS" --output json bench put)
   PROBING=("${PUTTING[@]}" --rate "$RATE" --clients 64 --keys 1000 --value-size 100)
@@ -162,23 +172,14 @@ measure() {
   report settle "$DIR"
   [[ -z $APART ]] || set_apart
   leader=$(cat "$DIR/cluster/$(leader_now).pid")
-  measure_beside_writes "$leader"
-  report settle "$DIR"
-  note "adding it while nobody writes"
-  fetch alone "$leader"
-  leave
-  if [[ -n $APART ]]; then
-    check_source
-    make_room
-  fi
-  note "copying the same files"
-  mkdir -p "$DIR/copy"
-  report copy "$DIR" >"$DIR/copy.json"
+  for ((round = 1; round <= ROUNDS; round++)); do measure_beside_writes "$leader" "$round"; done
+  for ((round = 1; round <= ROUNDS; round++)); do measure_alone "$leader" "$round"; done
+  [[ -z $APART ]] || check_source
 }
 
 main() {
   local out=$ROOT/results/snapshot.json base
-  DIR='' APART='' AWAY='' PROBE='' NEW='' GIGABYTES=5 RATE=200
+  DIR='' APART='' AWAY='' PROBE='' NEW='' GIGABYTES=5 RATE=200 ROUNDS=3
   FLAGS=(--log-retention-bytes "$RETENTION_BYTES")
   ON_THE_LEADERS=(env) ON_THE_NEW=(env) LAST_CORE=$(($(nproc) - 1))
   while [[ $# -gt 0 ]]; do
@@ -192,6 +193,11 @@ main() {
       --rate)
         [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || usage_error "$1 needs a number above 0"
         RATE=$2
+        shift
+        ;;
+      --rounds)
+        [[ ${2:-} =~ ^[1-9][0-9]{0,2}$ ]] || usage_error "$1 needs a number above 0"
+        ROUNDS=$2
         shift
         ;;
       --apart)

@@ -17,6 +17,7 @@ import glob
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -120,46 +121,64 @@ def stolen_share(folder, name):
     return (stolen_last - stolen_first) / (last - first)
 
 
+def load_rounds(folder, name):
+    return [load(folder, f"{name}_{1 + i}")
+            for i in range(len(glob.glob(f"{folder}/{name}_[0-9]*.json")))]
+
+
 def report(folder, out):
-    names = ("copy", "alone", "beside", "puts_before", "puts_during")
-    copied, alone, beside, *puts = (load(folder, name) for name in names)
-    before, during = (put["latency_us"] for put in puts)
+    phases = ("before", "beside")
+    copied, alone, beside = (load_rounds(folder, name) for name in ("copy", "alone", "beside"))
+    puts = {phase: load_rounds(folder, f"puts_{phase}") for phase in phases}
+    p99 = {phase: [put["latency_us"]["p99"] for put in puts[phase]] for phase in phases}
+    speeds = [cp["seconds"] / each["seconds"] for cp, each in zip(copied, alone)]
+    ratios = [during / before for before, during in zip(p99["before"], p99["beside"])]
     numbers = {
-        "snapshot_bytes": copied["bytes"],
-        "cp_seconds": copied["seconds"],
-        "alone_seconds": alone["seconds"],
-        "alone_speed_of_cp": copied["seconds"] / alone["seconds"],
-        "beside_writes_seconds": beside["seconds"],
-        "put_us_before": before,
-        "put_us_during": during,
-        "put_p99_ratio": during["p99"] / before["p99"],
-        "put_errors": sum(put["errors"] for put in puts),
-        "stolen": [stolen_share(folder, name) for name in ("before", "beside")],
-        "leader_mib_before": beside["leader_mib_before"],
-        "leader_mib_max": beside["leader_mib_max"],
+        "snapshot_bytes": copied[0]["bytes"],
+        "cp_seconds": [each["seconds"] for each in copied],
+        "alone_seconds": [each["seconds"] for each in alone],
+        "alone_speeds_of_cp": speeds,
+        "alone_speed_of_cp": statistics.median(speeds),
+        "beside_writes_seconds": [each["seconds"] for each in beside],
+        "put_us": {phase: [put["latency_us"] for put in puts[phase]] for phase in phases},
+        "put_p99_ratios": ratios,
+        "put_p99_ratio": statistics.median(ratios),
+        "put_errors": sum(put["errors"] for phase in phases for put in puts[phase]),
+        "stolen": {phase: [stolen_share(folder, f"{phase}_{1 + i}") for i in range(len(beside))]
+                   for phase in phases},
+        "leader_mib_before": [each["leader_mib_before"] for each in beside],
+        "leader_mib_max": [each["leader_mib_max"] for each in beside],
     }
     with open(out, "w", encoding="utf-8") as file:
         json.dump(numbers, file, indent=2)
         file.write("\n")
 
-    def speed(what):
-        return f"{what['seconds']:.1f} s, {copied['bytes'] / 1e6 / what['seconds']:.0f} MB/s"
+    def row(values, digits=2):
+        return ", ".join(f"{value:.{digits}f}" for value in values)
 
-    def row(unit, values, digits=2):
-        return ", ".join(f"{value:.{digits}f}" for value in values) + f" {unit}"
+    def speed(times):
+        seconds = [each["seconds"] for each in times]
+        megabytes = copied[0]["bytes"] / 1e6
+        return f"{row(seconds, 1)} s; {row((megabytes / each for each in seconds), 0)} MB/s"
 
-    p50, p99 = ([put[p] / 1000 for put in (before, during)] for p in ("p50", "p99"))
-    print(f"cp and sync  {copied['bytes'] / 1e9:.2f} GB in {speed(copied)}")
-    print(f"snapshot     without writes {speed(alone)}: "
-          f"{numbers['alone_speed_of_cp']:.2f} of this speed (wanted: 0.5)")
+    def puts_ms(percentile):
+        return "; ".join(f"{phase} " + row(put["latency_us"][percentile] / 1000
+                                           for put in puts[phase]) for phase in phases) + " ms"
+
+    print(f"cp and sync  {copied[0]['bytes'] / 1e9:.2f} GB in {speed(copied)}")
+    print(f"snapshot     without writes {speed(alone)}; {row(speeds)} of the speed of cp, "
+          f"median {numbers['alone_speed_of_cp']:.2f} (wanted: 0.5)")
     print(f"             beside writes {speed(beside)}")
-    print(f"puts         before, beside the snapshot: p50 {row('ms', p50)}; p99 {row('ms', p99)}, "
-          f"{numbers['put_p99_ratio']:.2f} times (wanted: 1.5 at most); "
-          f"{numbers['put_errors']} failed")
-    print("processors   kept away by the machine's host, each for "
-          f"{row('ms a second', (1000 * share for share in numbers['stolen']), 1)}")
-    print(f"leader       {numbers['leader_mib_before']:.0f} MiB resident before, "
-          f"at most {numbers['leader_mib_max']:.0f} MiB beside the snapshot")
+    print(f"puts         p50 {puts_ms('p50')}")
+    print(f"             p99 {puts_ms('p99')}")
+    print(f"             p99 beside the snapshot is {row(ratios)} times that before, "
+          f"median {numbers['put_p99_ratio']:.2f} (wanted: 1.5 at most)")
+    print(f"             {numbers['put_errors']} failed")
+    print("processors   kept away by the machine's host, ms a second each: "
+          + "; ".join(f"{phase} " + row((1000 * share for share in numbers["stolen"][phase]), 1)
+                      for phase in phases))
+    print(f"leader       resident before {row(numbers['leader_mib_before'], 0)}, "
+          f"at most {row(numbers['leader_mib_max'], 0)} MiB beside the snapshot")
     print(f"numbers: {out}")
 
 
