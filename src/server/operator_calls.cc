@@ -100,6 +100,8 @@ void OperatorCalls::Try(Replica& replica, WaitingChange change) {
   const auto* removal = std::get_if<RemoveMember>(&*wanted);
   const bool of_self = removal != nullptr && removal->id == replica.core().self();
   if (of_self && replica.core().membership().VoterCount() > 1) {
+    const absl::Status refused = replica.core().RefuseChange(*wanted);
+    if (!refused.ok()) return change.done(Explain(replica, refused));
     HandOverFirst(replica, *wanted, std::move(change));
   } else {
     Make(replica, *wanted, std::move(change));

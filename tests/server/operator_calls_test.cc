@@ -189,6 +189,16 @@ TEST_F(OperatorCallsTest, ARemovalThatLeavesNoQuorumIsRefusedUnlessForced) {
   ExpectRefused(leader().RemoveMember(other, false, &changed_),
                 grpc::StatusCode::FAILED_PRECONDITION, v1::MEMBERSHIP_REFUSED,
                 "without " + other + " only 1 of 2 voters can be reached");
+  // Nor the leader, which goes on leading as if it had not been asked.
+  v1::StatusResponse before;
+  ASSERT_TRUE(leader().Status(&before).ok());
+  ExpectRefused(leader().RemoveMember(Name(leader_), false, &changed_),
+                grpc::StatusCode::FAILED_PRECONDITION, v1::MEMBERSHIP_REFUSED,
+                "without " + Name(leader_) + " only 1 of 2 voters can be reached");
+  v1::StatusResponse after;
+  ASSERT_TRUE(leader().Status(&after).ok());
+  EXPECT_EQ(after.role(), v1::ROLE_LEADER);
+  EXPECT_EQ(after.term(), before.term());
   // The one that is dead may go: those that are left are a quorum.
   ASSERT_TRUE(leader().RemoveMember(gone, false, &changed_).ok());
   ASSERT_TRUE(leader().RemoveMember(other, false, &changed_).ok());
@@ -196,6 +206,25 @@ TEST_F(OperatorCallsTest, ARemovalThatLeavesNoQuorumIsRefusedUnlessForced) {
                 grpc::StatusCode::FAILED_PRECONDITION, v1::MEMBERSHIP_REFUSED, "is the last voter");
   v1::PutResponse put;
   EXPECT_TRUE(leader().Put(PutOf("k", "alone"), &put).ok());
+}
+
+TEST_F(OperatorCallsTest, AForcedRemovalTakesEffectOnceEnoughAreBack) {
+  ASSERT_TRUE(WaitForIncarnations());
+  const auto [back, removed] = std::pair(followers_[0], followers_[1]);
+  nodes_.StopAtOnce(back);
+  ASSERT_TRUE(WaitUntil(seconds(30), [&] {
+    v1::StatusResponse status;
+    return leader().Status(&status).ok() && !MemberIn(status, Name(back)).connected();
+  }));
+  EXPECT_FALSE(leader().RemoveMember(Name(removed), true, &changed_).ok());
+  nodes_.StopAtOnce(removed);  // it and the other could still undo the change
+  nodes_.Start(back);
+  EXPECT_TRUE(WaitUntil(seconds(30), [&] {
+    const v1::MembersResponse members = Members(leader_);
+    return members.committed() && members.members_size() == 2;
+  }));
+  EXPECT_EQ(NamesOf(Members(leader_)).find(Name(removed)), std::string::npos);
+  ASSERT_TRUE(nodes_.WaitForLeader() >= 0);
 }
 
 // A change waits for those that the leader makes by itself, and is never told of them.

@@ -71,6 +71,8 @@ class Core {
 
   // Appends a change of the membership, if this node leads and may (R22, R24, R25).
   ChangeResult ProposeChange(const MembershipChange& change, uint64_t cluster_time_ms);
+  // Why it would not propose it now, as far as that is not for the membership itself to say.
+  absl::Status RefuseChange(const MembershipChange& change) const;
 
   // Hands leadership over (R28), to the most advanced voter if `target` is 0: takes no proposals
   // until it is over, which Ready::transfer_over tells. Not OK: why it is not even tried.
@@ -205,7 +207,6 @@ class Core {
   // core_membership.cc
   EntryPtr Append(EntryType type, uint32_t commands, uint64_t cluster_time_ms,
                   std::string_view payload);
-  absl::Status RefuseChange(const MembershipChange& change) const;
   absl::Status RefuseIfNotUnderstood(const Membership& next) const;
   absl::Status RefuseIfBehind(NodeId id) const;
   bool Reaches(const Progress& progress) const;

@@ -108,24 +108,28 @@ Index Core::AddedAgainAt(NodeId id) const {
   return std::prev(gap)->index;
 }
 
-// R25: what is left must be able to form a quorum now.
+// R25: what is left must be able to form a quorum now. Who fetches a snapshot cannot help until it
+// has it.
 absl::Status Core::RefuseRemoval(const RemoveMember& change) const {
   if (change.force || !membership().IsVoter(change.id)) return absl::OkStatus();
   size_t voters = 0;
   size_t reachable = 0;
+  std::string fetching;
   for (const Member& member : membership().members) {
     if (!member.voter || member.id == change.id) continue;
     ++voters;
     const auto it = progress_.find(member.id);
     const bool reached = it != progress_.end() && Reaches(it->second);
-    if (member.id == self_ || reached) ++reachable;
+    const bool fetches = reached && it->second.mode == Progress::Mode::kSnapshot;
+    if (fetches) fetching += (fetching.empty() ? "" : ", ") + member.name;
+    if (member.id == self_ || (reached && !fetches)) ++reachable;
   }
   if (voters == 0 || reachable >= voters / 2 + 1) return absl::OkStatus();
   return absl::FailedPreconditionError(
       "without " + NameOf(change.id) + " only " + std::to_string(reachable) + " of " +
-      std::to_string(voters) +
-      " voters can be reached, which is no quorum; bring a node back "
-      "first, or force it");
+      std::to_string(voters) + " voters can be reached" +
+      (fetching.empty() ? "" : " and have the log (" + fetching + " is fetching a snapshot)") +
+      ", which is no quorum; bring a node back first, or force it");
 }
 
 // R23: from this entry on, committed or not. False: nothing further may be done.
