@@ -8,6 +8,8 @@
 //  4. The old one hands leadership over, if it leads, and is removed.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/member.h"
 #include "cli/text.h"
 
@@ -66,7 +68,28 @@ class Replacement {
                        fmt::format("{} is a member already, at {}", fresh->id, fresh->address),
                        {.hint = "name that address, or choose another name for the new node"});
     }
-    return absl::OkStatus();
+    return RefuseOldVoter(members);
+  }
+
+  // Who votes already was promoted by this command before it was broken off, or has always been a
+  // voter, and then replaces nobody. It makes no difference as long as as many may fail without
+  // OLD.
+  absl::Status RefuseOldVoter(const ClusterMembers& members) const {
+    const ClusterMember* fresh = members.Find(flags_.new_id);
+    const ClusterMember* old_member = members.Find(flags_.old_id);
+    if (fresh == nullptr || old_member == nullptr || !fresh->voter || !old_member->voter) {
+      return absl::OkStatus();
+    }
+    const auto voters = std::count_if(members.members.begin(), members.members.end(),
+                                      [](const ClusterMember& member) { return member.voter; });
+    if ((voters - 2) / 2 >= (voters - 1) / 2) return absl::OkStatus();
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition,
+        fmt::format("{} is a voter already, and without {} fewer nodes may fail than now",
+                    fresh->id, old_member->id),
+        {.hint = fmt::format("name a node that is not a member yet; to have one voter fewer: "
+                             "`skein member remove {}`",
+                             old_member->id)});
   }
 
   // Of the kind of the old one.

@@ -34,8 +34,13 @@ Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
 void Progress::Show(const std::string& stage, const std::string& text,
                     std::optional<double> fraction) {
   if (terminal_) {
-    std::string line = fraction.has_value() ? Bar(*fraction) + "  " + text : text;
     const size_t most = Columns() - 1;
+    std::string line = fraction.has_value() ? Bar(*fraction) + "  " + text : text;
+    // Whoever gave the command knows of whom it speaks; how much is left is news.
+    const size_t numbers = text.find(": ");
+    if (fraction.has_value() && line.size() > most && numbers != std::string::npos) {
+      line = Bar(*fraction) + "  " + text.substr(numbers + 2);
+    }
     // A line that wraps could not be taken back.
     if (line.size() > most) line.resize(most);
     fmt::print(stderr, "\r\033[K{}", line);

@@ -136,6 +136,15 @@ TEST_F(CliMemberTest, ATerminalShowsABar) {
       << add.output();
 }
 
+TEST_F(CliMemberTest, HowMuchIsLeftFitsInEightyColumns) {
+  cluster_.Apply({Kind::kAdd, "n4", "10.0.0.4:7411"});
+  cluster_.SetCatchUp("n4", Snapshot(100 << 20, 300 << 20, 50 << 20));
+  CliProcess wait(Arguments("member wait n4"), Through::kNarrowTerminal);
+  EXPECT_TRUE(
+      wait.Says("[#####...............]  25 %  100.0 MiB of 400.0 MiB, 50.0 MiB/s, 6 s left"))
+      << wait.output();
+}
+
 TEST_F(CliMemberTest, ALearnerThatWasAddedWithoutPromotionIsPromotedByWhoeverWaitsForIt) {
   cluster_.Apply({Kind::kAdd, "n4", "10.0.0.4:7411"});
   cluster_.SetLevel("n4");
@@ -379,6 +388,18 @@ TEST_F(CliReplaceTest, RefusesWhatCannotBeMeant) {
   EXPECT_EQ(ran.code, 3);
   EXPECT_TRUE(Has(ran.output, "n2 is a member already, at " + cluster_.node("n2").address()))
       << ran.output;
+  EXPECT_EQ(cluster_.asked(), 0);
+}
+
+// It would leave two, of which none may fail.
+TEST_F(CliReplaceTest, DoesNotTakeAnOldVoterForTheNewOne) {
+  const Ran ran = Skein("member replace n1 n3 " + cluster_.node("n3").address());
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_TRUE(
+      Has(ran.output, "n3 is a voter already, and without n1 fewer nodes may fail than now"))
+      << ran.output;
+  EXPECT_TRUE(Has(ran.output, "skein member remove n1")) << ran.output;
+  EXPECT_EQ(cluster_.Members(), "n1 n2 n3");
   EXPECT_EQ(cluster_.asked(), 0);
 }
 

@@ -20,7 +20,7 @@
 
 namespace skein {
 
-enum class Through { kPipe, kTerminal };
+enum class Through { kPipe, kTerminal, kNarrowTerminal };
 
 // Killed when this object goes away.
 class CliProcess {
@@ -31,9 +31,9 @@ class CliProcess {
         "exec env -u SKEIN_ENDPOINTS NO_COLOR=1 " SKEIN_BINARY " " + arguments;
     int ends[2] = {-1, -1};  // ours, theirs
     winsize size = {};
-    size.ws_col = 160;
+    size.ws_col = through == Through::kNarrowTerminal ? 80 : 160;
     size.ws_row = 24;
-    const bool terminal = through == Through::kTerminal;
+    const bool terminal = through != Through::kPipe;
     SKEIN_CHECK((terminal ? openpty(&ends[0], &ends[1], nullptr, nullptr, &size) : pipe(ends)) ==
                 0);
     pid_ = ::_Fork();  // without the fork handlers of libraries: the child becomes another program
