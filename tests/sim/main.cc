@@ -23,6 +23,8 @@ constexpr char kFooter[] = R"(Examples:
     skein_sim --seeds 42 --trace | less
   the same without lost messages and crashes:
     skein_sim --seeds 42 --without loss,crash
+  with what few seeds have together:
+    skein_sim --seeds 1..5000 --with change,transfer,wipe
 
 Exit codes: 0 no violation; 1 a violation, or something that should have happened never did;
 2 wrong usage; 130 interrupted.)";
@@ -60,9 +62,12 @@ std::string ReplayCommand(uint64_t seed, const RunnerOptions& options, const std
   if (options.limits.until_us != RunLimits().until_us) {
     command += fmt::format(" --until {}", options.limits.until_us / 1e6);
   }
-  std::string without;
-  for (const std::string& name : options.without) without += (without.empty() ? "" : ",") + name;
-  if (!without.empty()) command += " --without " + without;
+  if (!options.faults.with.empty()) {
+    command += fmt::format(" --with {}", fmt::join(options.faults.with, ","));
+  }
+  if (!options.faults.without.empty()) {
+    command += fmt::format(" --without {}", fmt::join(options.faults.without, ","));
+  }
   if (!plant.empty()) command += " --plant " + plant;
   return command + " --trace";
 }
@@ -75,7 +80,7 @@ int Finish(const RunSummary& summary, const RunnerOptions& options, const std::s
     const std::string violation = TraceSeed(seed, options, /*live=*/false);
     fmt::print("\nVIOLATION in seed {}: {}\n{}\nreplay: {}\n", seed,
                violation.empty() ? summary.violation : violation,
-               Describe(DrawOptions(seed, options.without)),
+               Describe(DrawOptions(seed, options.faults)),
                ReplayCommand(seed, options, program, plant));
     return kExitViolation;
   }
@@ -86,7 +91,7 @@ int Finish(const RunSummary& summary, const RunnerOptions& options, const std::s
              simulated / std::max(summary.seconds, 0.001));
   if (summary.interrupted) return kExitInterrupted;
   const std::string missing = summary.coverage.Missing();
-  if (summary.seeds >= kCoverageSeeds && options.without.empty() && !missing.empty()) {
+  if (summary.seeds >= kCoverageSeeds && options.faults.without.empty() && !missing.empty()) {
     fmt::print("never happened: {}\n", missing);
     return kExitViolation;
   }
@@ -99,6 +104,7 @@ int Main(int argc, char** argv) {
   app.footer(kFooter);
   RunnerOptions options;
   std::string seeds = "1..200";
+  std::vector<std::string> with;
   std::vector<std::string> without;
   double until_s = 0;
   bool trace = false;
@@ -112,6 +118,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.add_option("--twice", options.twice, "So many of the first seeds run twice and must be alike")
       ->capture_default_str();
+  app.add_option("--with", with, "Faults that every seed has: change,transfer,...")
+      ->delimiter(',')
+      ->check(CLI::IsMember(FaultNames()));
   app.add_option("--without", without, "Faults to leave out: loss,dup,...")
       ->delimiter(',')
       ->check(CLI::IsMember(FaultNames()));
@@ -129,7 +138,8 @@ int Main(int argc, char** argv) {
     return kExitUsage;
   }
   Plant(plant);
-  options.without.insert(without.begin(), without.end());
+  options.faults.with.insert(with.begin(), with.end());
+  options.faults.without.insert(without.begin(), without.end());
   if (until_s > 0) options.limits.until_us = static_cast<uint64_t>(until_s * 1e6);
   if (trace) {
     const std::string violation = TraceSeed(options.first_seed, options, /*live=*/true);

@@ -59,7 +59,7 @@ bool ReadAll(int fd, void* data, size_t bytes) {
 }
 
 RunResult RunOnce(uint64_t seed, const RunnerOptions& options) {
-  Simulation simulation(DrawOptions(seed, options.without), options.limits, 0, false);
+  Simulation simulation(DrawOptions(seed, options.faults), options.limits, 0, false);
   return simulation.Run();
 }
 
@@ -197,8 +197,8 @@ std::string TraceSeed(uint64_t seed, const RunnerOptions& options, bool live) {
   SKEIN_CHECK(pid >= 0);
   if (pid == 0) {
     close(ends[0]);
-    Simulation simulation(DrawOptions(seed, options.without), options.limits,
-                          live ? 0 : kTraceLines, live);
+    Simulation simulation(DrawOptions(seed, options.faults), options.limits, live ? 0 : kTraceLines,
+                          live);
     traced = &simulation;
     signal(SIGABRT, OnAbort);
     const RunResult result = simulation.Run();

@@ -17,7 +17,7 @@ struct RunnerOptions {
   RunLimits limits;
   unsigned jobs = 1;
   uint64_t twice = 3;  // so many of the first seeds run twice, and must be alike
-  std::set<std::string> without;
+  FaultChoice faults;
   bool quiet = false;  // no progress
 };
 

@@ -122,7 +122,7 @@ void DrawLoad(Random* random, SimOptions* options) {
 }
 
 // A cluster that hardly does anything but elect leaders, and overthrow them.
-void DrawTurmoil(Random* random, const std::set<std::string>& without, SimOptions* options) {
+void DrawTurmoil(Random* random, const FaultChoice& choice, SimOptions* options) {
   CoreOptions& core = options->replica.core;
   core.election_ticks_min = 10;
   core.election_ticks_max = 20;
@@ -134,14 +134,14 @@ void DrawTurmoil(Random* random, const std::set<std::string>& without, SimOption
   options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000});
   options->revive_mean_us = 30'000;
   // Of an even number of voters one more and one less can have quorums that do not meet.
-  if (random->Chance(0.5) && without.count("change") == 0) {
+  if (random->Chance(0.5) && choice.Has("change", true)) {
     options->voters = 4;
     options->learners = 1;
     options->faults.change = 200'000;
   }
   for (const NamedChance& chance : kChances) {
     const double share = static_cast<double>(random->Between(20, 100)) / 100.0;
-    if (!chance.turmoil || without.count(chance.name) != 0) continue;
+    if (!chance.turmoil || !choice.Has(chance.name, true)) continue;
     options->*(chance.chance) = chance.max * share;
   }
 }
@@ -155,7 +155,7 @@ std::vector<std::string> FaultNames() {
   return names;
 }
 
-SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
+SimOptions DrawOptions(uint64_t seed, const FaultChoice& choice) {
   Random random = Random(seed).Fork("options");
   SimOptions options;
   options.seed = seed;
@@ -173,14 +173,14 @@ SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without) {
   for (const NamedRate& rate : kRates) {
     const bool drawn = random.Chance(share);
     const uint64_t mean_us = LogUniform(&random, rate.mean_min_us, rate.mean_max_us);
-    if (drawn && without.count(rate.name) == 0) options.faults.*(rate.rate) = mean_us;
+    if (choice.Has(rate.name, drawn)) options.faults.*(rate.rate) = mean_us;
   }
   for (const NamedChance& chance : kChances) {
     const bool drawn = random.Chance(share);
     const double value = chance.max * static_cast<double>(random.Between(1, 100)) / 100.0;
-    if (drawn && without.count(chance.name) == 0) options.*(chance.chance) = value;
+    if (choice.Has(chance.name, drawn)) options.*(chance.chance) = value;
   }
-  if (random.Chance(0.25)) DrawTurmoil(&random, without, &options);
+  if (random.Chance(0.25)) DrawTurmoil(&random, choice, &options);
   SKEIN_CHECK(options.replica.core.Validate().ok());
   return options;
 }

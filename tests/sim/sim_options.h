@@ -88,11 +88,21 @@ struct SimOptions {
   FaultRates faults;
 };
 
-// Names that DrawOptions can leave out.
+// What is not left to the seed.
+struct FaultChoice {
+  std::set<std::string> with;
+  std::set<std::string> without;  // has the last word
+
+  bool Has(const std::string& name, bool drawn) const {
+    return (drawn || with.count(name) != 0) && without.count(name) == 0;
+  }
+};
+
+// Names that a FaultChoice can have.
 std::vector<std::string> FaultNames();
 
-// Of this seed, with some faults taken away; all other draws stay the same. Unknown names abort.
-SimOptions DrawOptions(uint64_t seed, const std::set<std::string>& without);
+// Of this seed; all other draws are as without a choice.
+SimOptions DrawOptions(uint64_t seed, const FaultChoice& choice);
 
 // One line.
 std::string Describe(const SimOptions& options);
