@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "skein/error.h"
 #include "tests/server/raw_node.h"
@@ -81,6 +82,9 @@ void CheckedLoad::Write(int writer) {
     if (put.ok()) {
       record_.acknowledged[key] = put->revision;
       ++acknowledged_;
+      const auto now = std::chrono::steady_clock::now();
+      longest_pause_ = std::max(longest_pause_, now - last_acknowledged_);
+      last_acknowledged_ = now;
     } else if (absl::IsUnknown(put.status()) || DetailOf(put.status()).maybe_applied) {
       record_.unknown[key] = put.status().ToString();
     } else {
@@ -92,6 +96,12 @@ void CheckedLoad::Write(int writer) {
 bool CheckedLoad::WaitForMore(size_t count, std::chrono::milliseconds timeout) {
   const size_t target = acknowledged() + count;
   return WaitUntil(timeout, [&] { return acknowledged() >= target; });
+}
+
+std::chrono::milliseconds CheckedLoad::TakeLongestPause() {
+  MutexLock lock(&mu_);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::exchange(longest_pause_, std::chrono::steady_clock::duration()));
 }
 
 void CheckedLoad::Stop() {

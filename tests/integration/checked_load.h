@@ -49,6 +49,8 @@ class CheckedLoad {
   size_t acknowledged() const { return acknowledged_.load(); }
   // True once `count` more writes were acknowledged than now.
   bool WaitForMore(size_t count, std::chrono::milliseconds timeout = std::chrono::seconds(60));
+  // The longest time without an acknowledgement since this was called last.
+  std::chrono::milliseconds TakeLongestPause();
   // Waits for the calls that are under way.
   void Stop();
 
@@ -68,6 +70,9 @@ class CheckedLoad {
   std::atomic<size_t> acknowledged_{0};
   Mutex mu_;
   WrittenRecord record_;  // guarded by mu_ until the writers have ended
+  std::chrono::steady_clock::time_point last_acknowledged_ ABSL_GUARDED_BY(mu_) =
+      std::chrono::steady_clock::now();
+  std::chrono::steady_clock::duration longest_pause_ ABSL_GUARDED_BY(mu_){};
   std::vector<std::thread> writers_;
 };
 

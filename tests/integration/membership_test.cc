@@ -19,11 +19,14 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 
 constexpr size_t kSomeWrites = 300;
+// Enough that the state is written to table files several times, so that the log may be trimmed.
+constexpr int kManyValues = 4000;
 
 // A cluster, and an operator who asks whoever leads.
 class MemberCluster {
  public:
-  MemberCluster(int nodes, int spares) : cluster({.nodes = nodes, .spares = spares}) {
+  MemberCluster(int nodes, int spares, std::vector<std::string> flags = {})
+      : cluster({.nodes = nodes, .spares = spares, .flags = std::move(flags)}) {
     for (const std::string& address : cluster.Addresses()) {
       nodes_.push_back(std::make_unique<RawNode>(address));
     }
@@ -104,16 +107,22 @@ class MemberCluster {
   } while (false)
 
 // The life of a cluster: from one node to five, then every one of them is replaced, and at last
-// there are three of the new ones.
+// there are three of the new ones. The log is kept for so little that each begins with a snapshot.
 TEST(MembershipTest, GrowsToFiveIsReplacedNodeByNodeAndShrinksToThreeUnderLoad) {
-  MemberCluster members(1, 9);
+  MemberCluster members(1, 9, {"--log-retention-bytes", "1000000"});
   ASSERT_EQ(members.cluster.WaitForLeader(), 0);
+  const auto client = members.cluster.NewClient();
+  for (int i = 0; i < kManyValues; ++i) {
+    const auto put = client->Put("many/" + std::to_string(i), std::string(16 << 10, 'v'));
+    ASSERT_TRUE(put.ok()) << put.status();
+  }
   CheckedLoad load({members.cluster.Address(0)}, "load/");
   const auto add = [&](int node) {
     ASSERT_TRUE(load.WaitForMore(kSomeWrites));
     ASSERT_OK(members.Add(node));
     members.cluster.Start(node);
     ASSERT_TRUE(members.WaitForVoter(node)) << members.MembersAt(node);
+    EXPECT_TRUE(members.WaitForLog(node, "the log begins anew after the snapshot"));
   };
   const auto remove = [&](int node) {
     ASSERT_OK(members.Remove(node));

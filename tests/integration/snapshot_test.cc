@@ -20,6 +20,13 @@ constexpr size_t kValueBytes = 16 << 10;
 
 class SnapshotTest : public ::testing::Test {
  protected:
+  explicit SnapshotTest(const std::vector<std::string>& more_flags = {})
+      : cluster_({.nodes = 3, .spares = 1, .flags = Flags(more_flags)}) {}
+  static std::vector<std::string> Flags(const std::vector<std::string>& more) {
+    std::vector<std::string> flags = {"--log-retention-bytes", "1000000"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+  }
   void SetUp() override {
     leader_ = cluster_.WaitForLeader();
     ASSERT_GE(leader_, 0);
@@ -52,7 +59,18 @@ class SnapshotTest : public ::testing::Test {
                      [&] { return cluster_.Log(node).find(words) != std::string::npos; });
   }
 
-  ProcessCluster cluster_{{.nodes = 3, .spares = 1, .flags = {"--log-retention-bytes", "1000000"}}};
+  // The new node is in the status of the leader, whoever that is.
+  void AddTheNewNode() {
+    v1::ChangeResponse changed;
+    ASSERT_TRUE(WaitUntil(seconds(30), [&] {
+      RawNode raw(cluster_.Address(cluster_.WaitForLeader()));
+      return raw.AddMember(ProcessCluster::Name(kNew), cluster_.Address(kNew), true, &changed).ok();
+    }));
+    cluster_.Start(kNew);
+  }
+
+  static constexpr int kNew = 3;
+  ProcessCluster cluster_;
   std::unique_ptr<Client> client_ = cluster_.NewClient();
   int leader_ = -1;
 };
@@ -72,17 +90,63 @@ TEST_F(SnapshotTest, ANodeThatWasAwayForLongFetchesOneAndFollowsOn) {
 }
 
 TEST_F(SnapshotTest, ANewNodeJoinsByOne) {
-  constexpr int kNew = 3;
   WriteMuch();
-  v1::ChangeResponse changed;
-  ASSERT_TRUE(WaitUntil(seconds(30), [&] {
-    RawNode raw(cluster_.Address(cluster_.WaitForLeader()));
-    return raw.AddMember(ProcessCluster::Name(kNew), cluster_.Address(kNew), true, &changed).ok();
-  }));
-  cluster_.Start(kNew);
+  ASSERT_NO_FATAL_FAILURE(AddTheNewNode());
   EXPECT_TRUE(WaitForLog(kNew, "the log begins anew after the snapshot"));
   ExpectEverythingOn(kNew);
   EXPECT_TRUE(WaitForLog(kNew, "n4 is a voter now"));
+}
+
+class SlowSnapshotTest : public SnapshotTest {
+ protected:
+  SlowSnapshotTest() : SnapshotTest({"--snapshot-bytes-per-second", "6000000"}) {}
+
+  // How far the new node is, by the leader's word, once it has `bytes` and not all.
+  v1::CatchUp WaitForSnapshot(uint64_t bytes) {
+    v1::CatchUp catch_up;
+    EXPECT_TRUE(WaitUntil(seconds(60), [&] {
+      const int leader = cluster_.WaitForLeader();
+      v1::StatusResponse status;
+      if (leader < 0 || !RawNode(cluster_.Address(leader)).Status(&status).ok()) return false;
+      catch_up = MemberIn(status, ProcessCluster::Name(kNew)).catch_up();
+      return catch_up.way() == v1::CatchUp::WAY_SNAPSHOT && catch_up.bytes_done() > bytes &&
+             catch_up.bytes_left() > 0 && catch_up.bytes_per_second() > 0;
+    }));
+    return catch_up;
+  }
+};
+
+// The receiver goes on where it was; for a source that dies there is another.
+TEST_F(SlowSnapshotTest, IsToldOfWhileItGoesOnThoughEitherSideIsKilled) {
+  WriteMuch();
+  ASSERT_NO_FATAL_FAILURE(AddTheNewNode());
+  v1::CatchUp seen = WaitForSnapshot(0);
+  EXPECT_LT(seen.bytes_per_second(), 2 * 6'000'000U);
+  EXPECT_NE(seen.source_id(), ProcessCluster::Name(cluster_.WaitForLeader()));
+  // What it has meanwhile is nothing, and it says so to who takes anything.
+  ClientOptions options;
+  options.discover = false;
+  ReadOptions any;
+  any.consistency = Consistency::kAny;
+  const auto got = Client::Connect({cluster_.Address(kNew)}, options)->Get("key0", any);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_FALSE(got->has_value());
+
+  cluster_.Kill(kNew);
+  cluster_.Start(kNew);
+  const uint64_t before = seen.bytes_done();
+  seen = WaitForSnapshot(before);
+  std::printf("killed at %llu bytes, went on, %llu of %llu from %s\n",
+              static_cast<unsigned long long>(before),
+              static_cast<unsigned long long>(seen.bytes_done()),
+              static_cast<unsigned long long>(seen.bytes_done() + seen.bytes_left()),
+              seen.source_id().c_str());
+  const int source = seen.source_id().back() - '1';
+  cluster_.Kill(source);
+  EXPECT_TRUE(WaitForLog(kNew, "the log begins anew after the snapshot"));
+  ExpectEverythingOn(kNew);
+  cluster_.Start(source);
+  ExpectEverythingOn(source);
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ class BenchSnapshotTest(unittest.TestCase):
         self.assertEqual(numbers['put_errors'], 0)
         for before, most in zip(numbers['leader_mib_before'], numbers['leader_mib_max']):
             self.assertGreaterEqual(most, before)
+            self.assertLess(most, before + 64)
         self.assertEqual(list(apart.iterdir()), [])
 
     def test_says_what_is_wrong_with_its_arguments(self):

@@ -80,6 +80,19 @@ TEST_F(JoinTest, ANodeThatWasAddedJoinsAndBecomesAVoter) {
       WaitUntil(seconds(30), [&] { return MemberOf("n2").incarnation() == status.incarnation(); }));
 }
 
+TEST_F(JoinTest, ALearnerIsPromotedOnRequestOnceItIsLevel) {
+  Add(/*promote=*/false);
+  auto node = Node::Start(Joiner(), logger_.get());
+  ASSERT_TRUE(node.ok()) << node.status();
+  ExpectFollows();
+  EXPECT_FALSE(MemberOf("n2").voter());
+  v1::ChangeResponse changed;
+  EXPECT_TRUE(
+      WaitUntil(seconds(30), [&] { return nodes_.raw(0).PromoteMember("n2", &changed).ok(); }));
+  EXPECT_TRUE(MemberOf("n2").voter());
+  ExpectFollows();
+}
+
 TEST_F(JoinTest, WithDataTheFlagsDoNotMatter) {
   Add(/*promote=*/false);
   NodeOptions options = Joiner();

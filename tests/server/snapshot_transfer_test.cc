@@ -209,9 +209,32 @@ TEST_F(SnapshotTransferTest, StrangersAreRefused) {
 }
 
 TEST_F(SnapshotTransferTest, OnlySoManyAtOnce) {
-  Serve({.at_once_max = 0});
-  const auto base = Await(Fetch(port_));
-  EXPECT_TRUE(absl::IsResourceExhausted(base.status())) << base.status();
+  constexpr int kAtOnce = 2;
+  Serve({.at_once_max = kAtOnce, .bytes_per_second = 20 << 10});
+  std::vector<std::unique_ptr<Node>> receivers;
+  std::vector<std::unique_ptr<SnapshotClient>> clients;
+  for (int i = 0; i < kAtOnce + 1; ++i) {
+    receivers.push_back(std::make_unique<Node>());
+    Node& receiver = *receivers.back();
+    receiver.Open();
+    clients.push_back(std::make_unique<SnapshotClient>(&target_gate_, receiver.incoming(),
+                                                       receiver.events.get()));
+    clients.back()->Fetch({1, NodeIdOf("n1"), "127.0.0.1:" + std::to_string(port_), Index(1)});
+    if (i < kAtOnce) {
+      EXPECT_TRUE(WaitUntil(kPatience, [&] { return receiver.incoming()->bytes_total() > 0; }));
+      continue;
+    }
+    ASSERT_TRUE(receiver.events->WaitUntil([](const std::vector<Event>& all) {
+      return !EventLog::AllOf<SnapshotFetched>(all).empty();
+    }));
+    const auto base = receiver.events->All<SnapshotFetched>().back().base;
+    EXPECT_TRUE(absl::IsResourceExhausted(base.status())) << base.status();
+  }
+  for (int i = 0; i < kAtOnce; ++i) {
+    EXPECT_TRUE(receivers[i]->events->All<SnapshotFetched>().empty()) << "it was sent too fast";
+  }
+  service_->Stop();
+  clients.clear();
 }
 
 TEST_F(SnapshotTransferTest, AStateThatIsNotSoFarIsNoSource) {
