@@ -166,13 +166,7 @@ grpc::ServerWriteReactor<v1::FetchResponse>* SnapshotService::Fetch(
   }
   const absl::StatusOr<Hello> hello = HelloIn(*request);
   absl::Status status = hello.ok() ? gate_->Check(*hello) : hello.status();
-  if (status.ok()) {
-    MutexLock lock(&mu_);
-    if (streams_.size() > at_once_max_) {
-      status = absl::ResourceExhaustedError(
-          fmt::format("{} is sending {} snapshots already", gate_->self().name, at_once_max_));
-    }
-  }
+  if (status.ok()) status = Begin(hello->sender.name, stream);
   if (!status.ok()) {
     stream->Refuse(status);
   } else {
@@ -187,6 +181,21 @@ bool SnapshotService::Admit(Stream* stream) {
   return !stopping_;
 }
 
+// A node fetches one at a time: it has given up an older stream of its own, of whose end this node
+// may not have heard yet.
+absl::Status SnapshotService::Begin(const std::string& receiver, Stream* stream) {
+  MutexLock lock(&mu_);
+  const auto older = sending_.find(receiver);
+  if (older != sending_.end()) {
+    older->second->Break();
+  } else if (sending_.size() >= at_once_max_) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} is sending {} snapshots already", gate_->self().name, at_once_max_));
+  }
+  sending_[receiver] = stream;
+  return absl::OkStatus();
+}
+
 void SnapshotService::Keep(std::shared_ptr<const Snapshot> snapshot) {
   MutexLock lock(&mu_);
   kept_ = {std::move(snapshot), std::chrono::steady_clock::now() + kKept};
@@ -195,6 +204,7 @@ void SnapshotService::Keep(std::shared_ptr<const Snapshot> snapshot) {
 void SnapshotService::Release(Stream* stream) {
   MutexLock lock(&mu_);
   streams_.erase(stream);
+  std::erase_if(sending_, [stream](const auto& sending) { return sending.second == stream; });
   kept_.until = std::chrono::steady_clock::now() + kKept;
   delete stream;
   gone_.SignalAll();

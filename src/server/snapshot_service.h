@@ -5,8 +5,10 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <set>
+#include <string>
 
 #include "replication/grpc/hello.h"
 #include "server/snapshot_limits.h"
@@ -42,6 +44,7 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
   };
 
   bool Admit(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Begin(const std::string& receiver, Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
   void Keep(std::shared_ptr<const Snapshot> snapshot) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -54,7 +57,8 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
   Mutex mu_;
   CondVar gone_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::set<Stream*> streams_ ABSL_GUARDED_BY(mu_);
+  std::set<Stream*> streams_ ABSL_GUARDED_BY(mu_);               // all, also those that are refused
+  std::map<std::string, Stream*> sending_ ABSL_GUARDED_BY(mu_);  // by receiver, the newest of each
   Kept kept_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -86,6 +86,8 @@ class SnapshotTransferTest : public SnapshotTest {
     return {at, at};
   }
 
+  struct Receiver;
+
   HelloGate source_gate_{IdentityOf("n1"), "127.0.0.1:1", nullptr};
   HelloGate target_gate_{IdentityOf("n2"), "127.0.0.1:2", nullptr};
   std::unique_ptr<SnapshotService> service_;
@@ -208,33 +210,50 @@ TEST_F(SnapshotTransferTest, StrangersAreRefused) {
   EXPECT_TRUE(source_.IsEmpty("snapshots"));
 }
 
+// A node that fetches from the source, by a connection of its own.
+struct SnapshotTransferTest::Receiver {
+  Receiver(const std::string& name, int port) : gate(IdentityOf(name), "127.0.0.1:2", nullptr) {
+    gate.SetMemberships(Of({"n1", "n2", "n3", "n4"}));
+    node.Open();
+    client = std::make_unique<SnapshotClient>(&gate, node.incoming(), node.events.get());
+    client->Fetch({1, NodeIdOf("n1"), "127.0.0.1:" + std::to_string(port), Index(1)});
+  }
+  bool HasBegun() {
+    return WaitUntil(kPatience, [this] { return node.incoming()->bytes_total() > 0; });
+  }
+
+  Node node;
+  HelloGate gate;
+  std::unique_ptr<SnapshotClient> client;
+};
+
 TEST_F(SnapshotTransferTest, OnlySoManyAtOnce) {
-  constexpr int kAtOnce = 2;
-  Serve({.at_once_max = kAtOnce, .bytes_per_second = 20 << 10});
-  std::vector<std::unique_ptr<Node>> receivers;
-  std::vector<std::unique_ptr<SnapshotClient>> clients;
-  for (int i = 0; i < kAtOnce + 1; ++i) {
-    receivers.push_back(std::make_unique<Node>());
-    Node& receiver = *receivers.back();
-    receiver.Open();
-    clients.push_back(std::make_unique<SnapshotClient>(&target_gate_, receiver.incoming(),
-                                                       receiver.events.get()));
-    clients.back()->Fetch({1, NodeIdOf("n1"), "127.0.0.1:" + std::to_string(port_), Index(1)});
-    if (i < kAtOnce) {
-      EXPECT_TRUE(WaitUntil(kPatience, [&] { return receiver.incoming()->bytes_total() > 0; }));
-      continue;
-    }
-    ASSERT_TRUE(receiver.events->WaitUntil([](const std::vector<Event>& all) {
-      return !EventLog::AllOf<SnapshotFetched>(all).empty();
-    }));
-    const auto base = receiver.events->All<SnapshotFetched>().back().base;
-    EXPECT_TRUE(absl::IsResourceExhausted(base.status())) << base.status();
-  }
-  for (int i = 0; i < kAtOnce; ++i) {
-    EXPECT_TRUE(receivers[i]->events->All<SnapshotFetched>().empty()) << "it was sent too fast";
-  }
-  service_->Stop();
-  clients.clear();
+  source_gate_.SetMemberships(Of({"n1", "n2", "n3", "n4"}));
+  Serve({.at_once_max = 2, .bytes_per_second = 20 << 10});
+  Receiver first("n2", port_);
+  Receiver second("n3", port_);
+  EXPECT_TRUE(first.HasBegun());
+  EXPECT_TRUE(second.HasBegun());
+  Receiver third("n4", port_);
+  ASSERT_TRUE(third.node.events->WaitUntil([](const std::vector<Event>& all) {
+    return !EventLog::AllOf<SnapshotFetched>(all).empty();
+  }));
+  const auto base = third.node.events->All<SnapshotFetched>().back().base;
+  EXPECT_TRUE(absl::IsResourceExhausted(base.status())) << base.status();
+  EXPECT_TRUE(first.node.events->All<SnapshotFetched>().empty());
+  EXPECT_TRUE(second.node.events->All<SnapshotFetched>().empty());
+  StopServing();
+}
+
+// Its connection broke without the source hearing of it: it does not wait for its own turn to end.
+TEST_F(SnapshotTransferTest, WhoAsksAgainTakesThePlaceOfItsOlderStream) {
+  Serve({.at_once_max = 1, .bytes_per_second = 20 << 10});
+  Receiver older("n2", port_);
+  EXPECT_TRUE(older.HasBegun());
+  Receiver newer("n2", port_);
+  EXPECT_TRUE(newer.HasBegun());
+  EXPECT_TRUE(newer.node.events->All<SnapshotFetched>().empty());
+  StopServing();
 }
 
 TEST_F(SnapshotTransferTest, AStateThatIsNotSoFarIsNoSource) {
