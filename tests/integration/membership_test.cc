@@ -223,6 +223,47 @@ TEST(MembershipTest, ADeadNodeIsReplacedAndItsAddressUsedAgain) {
   EXPECT_TRUE(load.record().unknown.empty()) << load.record().unknown.begin()->second;
 }
 
+// The removed node is still there, and knocks.
+TEST(MembershipTest, AnotherNodeGetsTheAddressOfARemovedOne) {
+  MemberCluster members(3, 1);
+  ProcessCluster& cluster = members.cluster;
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int removed = (leader + 1) % 3;
+  const int stays = (leader + 2) % 3;
+  const std::string address = cluster.Address(removed);
+  v1::ChangeResponse changed;
+  const grpc::Status taken = members.raw(leader).AddMember("n4", address, true, &changed);
+  EXPECT_EQ(taken.error_code(), grpc::StatusCode::ALREADY_EXISTS) << taken.error_message();
+  ASSERT_OK(members.Remove(removed));
+  ASSERT_OK(members.AskLeader(
+      [&](RawNode* asked) { return asked->AddMember("n4", address, true, &changed); }));
+  v1::StatusResponse before;
+  ASSERT_OK(members.raw(leader).Status(&before));
+  const std::string refused = "stop " + ProcessCluster::Name(removed) + " if it was removed";
+  for (const int node : {leader, stays}) EXPECT_TRUE(members.WaitForLog(node, refused)) << node;
+  ASSERT_TRUE(members.WaitForLog(removed, "role=pre-candidate"));
+  v1::PutResponse put;
+  ASSERT_OK(members.raw(leader).Put(PutOf("k", "v"), &put));
+  v1::StatusResponse after;
+  ASSERT_OK(members.raw(stays).Status(&after));
+  EXPECT_EQ(after.term(), before.term());
+  EXPECT_EQ(after.leader_id(), ProcessCluster::Name(leader));
+  // Once it is gone the new one is found there, and counts: of the three voters one is down.
+  cluster.Kill(removed);
+  std::vector<std::string> command = cluster.Command(3);
+  *(std::find(command.begin(), command.end(), "--listen") + 1) = address;
+  Process fresh(command, cluster.directory().File("n4.log"));
+  ASSERT_TRUE(WaitUntil(seconds(60), [&] {
+    return members.MembersAt(leader).find("n4?") == std::string::npos;
+  })) << fresh.Output();
+  cluster.Kill(stays);
+  ASSERT_OK(members.raw(leader).Put(PutOf("k", "w"), &put));
+  v1::GetResponse got;
+  ASSERT_OK(RawNode(address).Get(GetOf("k", v1::AT_LEAST, put.revision()), &got));
+  EXPECT_EQ(got.value(), "w");
+}
+
 TEST(MembershipTest, OfTwoOperatorsAtOnceOneWinsAndTheOtherIsTold) {
   MemberCluster members(3, 2);
   const int leader = members.cluster.WaitForLeader();

@@ -198,6 +198,29 @@ TEST_F(OperatorTest, AFollowerMovesToAnotherAddress) {
   ExpectNothingLost({leader_});
 }
 
+// With its data, one node after the other: nobody is at an old address in the end.
+TEST_F(OperatorTest, TheWholeClusterMovesNodeByNode) {
+  std::vector<std::unique_ptr<Process>> moved;
+  for (int node = 0; node < 3; ++node) {
+    const std::string name = ProcessCluster::Name(node);
+    const std::string address = cluster_.Address(node + 3);
+    const std::string way = Endpoint(node == 0 ? 1 : 3);
+    EXPECT_EQ(cluster_.Terminate(node, seconds(30)), 0);
+    const Ran told = RunSkein(way + "member move " + name + " " + address);
+    ASSERT_EQ(told.code, 0) << told.output;
+    const std::string directory = cluster_.directory().File("moved-" + name);
+    std::filesystem::rename(cluster_.DataDirectory(node), directory);
+    const std::vector<std::string> command = {SkeindPath(), "--id",     name,   "--data-dir",
+                                              directory,    "--listen", address};
+    moved.push_back(std::make_unique<Process>(command, LogOf(node)));
+    const Ran waited = RunSkein(way + "member wait " + name + " --wait-timeout 60");
+    ASSERT_EQ(waited.code, 0) << waited.output << moved.back()->Output();
+    ASSERT_TRUE(load_->WaitForMore(200));
+  }
+  EXPECT_EQ(Members(), "n1 n2 n3");
+  ExpectNothingLost({3, 4, 5});
+}
+
 // One client, all the time: it has been told of nodes of which none is left in the end.
 TEST_F(OperatorTest, AClientLivesThroughTheReplacementOfAllNodes) {
   std::vector<std::unique_ptr<Process>> fresh;

@@ -107,6 +107,57 @@ TEST_F(UpgradeTest, AMemberOfVersionOneTakesASnapshot) {
   EXPECT_TRUE(cluster_.WaitForApplied(client_->token(), {old_}));
 }
 
+// As docs/operating.md has it: the leader last, which hands over first.
+TEST(RollingUpgradeTest, AllNodesGoFromVersionOneToTwoUnderLoad) {
+  ProcessCluster cluster({.nodes = 3, .spares = 1, .flags = {}});
+  const std::vector<int> nodes = {0, 1, 2};
+  for (const int node : nodes) {
+    cluster.Kill(node);
+    cluster.SetFlags(node, {"--protocol-version", "1"});
+    cluster.Start(node);
+  }
+  const auto speaks = [&](int node, uint32_t version) {
+    return WaitUntil(seconds(30), [&] {
+      const auto status = cluster.StatusOf(node);
+      return status && status->protocol_version == version;
+    });
+  };
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  for (const int node : nodes) ASSERT_TRUE(speaks(node, 1)) << node;
+  const auto client = cluster.NewClient();
+  AddMemberOptions replica;
+  replica.never_votes = true;
+  const auto add = [&] { return client->AddMember("n4", cluster.Address(3), replica).status(); };
+  CheckedLoad load({cluster.Address(0), cluster.Address(1), cluster.Address(2)}, "load/");
+  for (const int node : {(leader + 1) % 3, (leader + 2) % 3, leader}) {
+    ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+    absl::Status refused;
+    EXPECT_TRUE(WaitUntil(seconds(30), [&] {
+      refused = add();
+      return MessageOf(refused).find("needs protocol version 2") != std::string::npos;
+    })) << refused;
+    EXPECT_EQ(cluster.Terminate(node, seconds(10)), 0);
+    cluster.SetFlags(node, {});
+    cluster.Start(node);
+    ASSERT_TRUE(speaks(node, 2)) << node;
+    const auto put = client->Put("beside", std::to_string(node));
+    ASSERT_TRUE(put.ok()) << put.status();
+    ASSERT_TRUE(cluster.WaitForApplied(put->revision, nodes));
+  }
+  // What all understand may be used now.
+  absl::Status added;
+  EXPECT_TRUE(WaitUntil(seconds(30), [&] {
+    added = add();
+    return added.ok() || absl::IsAlreadyExists(added);
+  })) << added;
+  ASSERT_TRUE(load.WaitForMore(kSomeWrites));
+  load.Stop();
+  load.ExpectOnEveryNode();
+  EXPECT_TRUE(load.record().refused.empty()) << load.record().refused.begin()->second;
+  EXPECT_TRUE(load.record().unknown.empty()) << load.record().unknown.begin()->second;
+}
+
 TEST(ProtocolVersion, OneThatNobodySpeaksIsRefused) {
   const TempDir directory;
   const FreePort port;

@@ -221,6 +221,12 @@ void Checker::CommitMembership(const Entry& entry) {
     Violate("a committed membership is malformed");
   }
   memberships_.push_back(membership_.membership);
+  std::set<std::string> addresses;
+  for (const Member& member : membership_.membership.members) {
+    if (!addresses.insert(member.address).second) {
+      Violate("two members are at the address " + member.address);
+    }
+  }
   for (const Member& member : membership_.membership.members) {
     const bool was_added = member.id.value() > context_.options->voters;
     if (was_added && member.voter && member.incarnation == 0) {

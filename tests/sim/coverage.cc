@@ -58,6 +58,8 @@ constexpr std::array<const char*, kMarkCount> kNames = {
     "members removed",
     "members removed by force",
     "members moved",
+    "members added at the address of a former one",
+    "messages to an address where another node is",
     "upstreams set",
     "entries relayed",
     "learners that were given another feeder",

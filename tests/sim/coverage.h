@@ -62,6 +62,8 @@ enum class Mark : uint8_t {
   kMemberRemoved,
   kMemberRemovedByForce,
   kMemberMoved,
+  kAddressTakenOver,
+  kOtherAtAddress,
   kUpstreamSet,
   kEntryRelayed,
   kFeederChosen,

@@ -340,7 +340,7 @@ bool Nemesis::MayLoseOne() const {
   if (keeper_->ChangeIsUnderWay()) return false;
   const std::vector<size_t> voters = CommittedMembers(true);
   const auto lost = std::count_if(voters.begin(), voters.end(), [this](size_t node) {
-    return (*nodes_)[node]->IsDamaged() || keeper_->IsWiped(node);
+    return (*nodes_)[node]->IsDamaged() || keeper_->MustGo(node);
   });
   return static_cast<size_t>(lost) < (voters.size() - 1) / 2;
 }
@@ -459,7 +459,7 @@ std::vector<size_t> Nemesis::HealQuorum() {
   std::stable_partition(voters.begin(), voters.end(),
                         [this](size_t node) { return !(*nodes_)[node]->IsDamaged(); });
   std::stable_partition(voters.begin(), voters.end(),
-                        [this](size_t node) { return !keeper_->IsWiped(node); });
+                        [this](size_t node) { return !keeper_->MustGo(node); });
   const size_t quorum = voters.size() / 2 + 1;
   const size_t healed_voters =
       change_under_way ? voters.size() : random_.Between(quorum, voters.size());
@@ -473,9 +473,9 @@ std::vector<size_t> Nemesis::HealQuorum() {
     (all || counts ? healed : broken).push_back(node);
   }
   for (const size_t node : healed) {
-    if (keeper_->IsWiped(node)) broken.push_back(node);
+    if (keeper_->MustGo(node)) broken.push_back(node);
   }
-  std::erase_if(healed, [this](size_t node) { return keeper_->IsWiped(node); });
+  std::erase_if(healed, [this](size_t node) { return keeper_->MustGo(node); });
   for (const size_t node : broken) BreakForGood(node);
   std::sort(healed.begin(), healed.end());
   return healed;

@@ -13,6 +13,8 @@ constexpr uint64_t kBootedUs = 1'000'000;  // a clock that says 0 has proven not
 
 }  // namespace
 
+std::string HostOf(const std::string& address) { return address.substr(0, address.find('-')); }
+
 uint64_t SimNode::NodeClock::MonotonicMicros() const {
   return offset_us + static_cast<uint64_t>(static_cast<double>(scheduler->now_us()) * rate);
 }
@@ -24,7 +26,7 @@ uint64_t SimNode::NodeClock::WallMillis() const {
 
 SimNode::SimNode(const SimContext& context, size_t node, const Membership& membership,
                  Random random)
-    : context_(context), node_(node), random_(random) {
+    : context_(context), node_(node), host_(NodeName(node)), random_(random) {
   disk_.base.membership = membership;
   disk_.state.membership = membership;
   clock_.scheduler = context.scheduler;
@@ -189,6 +191,18 @@ bool SimNode::Admits(const SimNode& sender) {
   return disk_.peers.emplace(id, claim.incarnation).first->second == claim.incarnation;
 }
 
+// Who knows a newer membership says itself where it is, if it knows where this node is.
+bool SimNode::KnowsWhereIs(const SimNode& other) const {
+  const MembershipsInForce& mine = process_->memberships;
+  const Member* member = mine.Find(NodeId(other.node_ + 1));
+  if (member == nullptr || HostOf(member->address) == other.host_) return true;
+  if (!other.process_) return false;
+  const MembershipsInForce& its = other.process_->memberships;
+  const Member* self = its.Find(NodeId(node_ + 1));
+  const bool finds_this = self == nullptr || HostOf(self->address) == host_;
+  return finds_this && its.newest.index > mine.newest.index;
+}
+
 void SimNode::OnMembership(const MembershipsInForce& memberships) {
   if (memberships.newest.index < process_->memberships.newest.index) {
     context_.coverage->Count(Mark::kMembershipBack);
@@ -349,6 +363,10 @@ void SimNode::OnFatal() {
 
 void SimNode::Send(Message message) {
   SimNode& receiver = hooks_.node(message.to);
+  if (!KnowsWhereIs(receiver)) {
+    context_.coverage->Count(Mark::kOtherAtAddress);
+    return;
+  }
   if (!receiver.Admits(*this) || !Admits(receiver)) {
     context_.coverage->Count(Mark::kSenderRefused);
     return;

@@ -16,6 +16,9 @@
 
 namespace skein::sim {
 
+// Of an address. A machine is reached by its own name and by `NAME-moved`.
+std::string HostOf(const std::string& address);
+
 class SimNode final : public EventSink,
                       private Transport,
                       private SnapshotFetcher,
@@ -36,6 +39,8 @@ class SimNode final : public EventSink,
   size_t number() const { return node_; }
   bool alive() const { return process_ != nullptr; }
   bool paused() const { return paused_; }
+  // The machine that it runs on. Others may have run there before it; one at a time listens there.
+  const std::string& host() const { return host_; }
   uint32_t protocol_version() const { return version_; }
   void Upgrade() { version_ = kProtocolVersion; }
   // Null: down.
@@ -56,6 +61,8 @@ class SimNode final : public EventSink,
   // While it is down: its data directory is replaced by an empty one, which belongs to a cluster of
   // these members. `lost`: though it is one of them, and what it acknowledged counts.
   void Wipe(const Membership& members, bool lost);
+  // While it is down.
+  void MoveTo(std::string host) { host_ = std::move(host); }
   // It has a data directory, and may be started.
   bool born() const { return !disk_.base.membership.members.empty(); }
   // Operators' calls; only while it is alive.
@@ -63,6 +70,8 @@ class SimNode final : public EventSink,
   void Transfer(NodeId target, std::function<void(absl::Status)> done);
   // Whether it would listen to `sender` (R26, R27).
   bool Admits(const SimNode& sender);
+  // Whether it looks for `other` where that one is.
+  bool KnowsWhereIs(const SimNode& other) const;
 
   // From the network, the disk, the transport.
   void Post(Event event) override;
@@ -125,6 +134,7 @@ class SimNode final : public EventSink,
 
   const SimContext context_;
   const size_t node_;
+  std::string host_;
   Random random_;
   NodeClock clock_;
   DiskImage disk_;

@@ -38,7 +38,7 @@ SimOperator::SimOperator(const SimContext& context, Nodes* nodes, Random random)
       nodes_(nodes),
       random_(random),
       kept_down_(nodes->size()),
-      wiped_(nodes->size()) {
+      must_go_(nodes->size()) {
   for (const auto& node : *nodes) kept_down_[node->number()] = !node->born();
 }
 
@@ -90,10 +90,47 @@ bool SimOperator::IsMember(size_t node) const {
   });
 }
 
-std::optional<size_t> SimOperator::WipedMember() const {
-  for (size_t node = 0; node < wiped_.size(); ++node) {
+SimNode* SimOperator::OtherOnHost(size_t node) const {
+  for (const auto& other : *nodes_) {
+    const bool there = other->alive() && other->host() == (*nodes_)[node]->host();
+    if (there && other->number() != node) return other.get();
+  }
+  return nullptr;
+}
+
+// By members of the cluster, or perhaps soon.
+std::set<std::string> SimOperator::HostsInUse() const {
+  std::set<std::string> hosts;
+  const auto add = [&hosts](const Membership& membership) {
+    for (const Member& member : membership.members) hosts.insert(HostOf(member.address));
+  };
+  add(context_.checker->membership().membership);
+  for (const auto& node : *nodes_) {
+    if (node->disk().membership().index > Index()) add(node->disk().membership().membership);
+    if (node->alive()) add(node->replica()->core().membership());
+  }
+  return hosts;
+}
+
+// Its own machine's, one's that belongs to no member now, or by mistake a member's. Empty: all
+// machines are in use.
+std::string SimOperator::AddressForNew(size_t node) {
+  const std::vector<Member>& members = context_.checker->membership().membership.members;
+  if (random_.Chance(0.05)) return members[random_.Below(members.size())].address;
+  const std::set<std::string> in_use = HostsInUse();
+  std::vector<std::string> free;
+  for (size_t other = 0; other < nodes_->size(); ++other) {
+    if (in_use.count(NodeName(other)) == 0) free.push_back(NodeName(other));
+  }
+  if (free.empty()) return "";
+  const bool own = in_use.count(NodeName(node)) == 0 && random_.Chance(0.5);
+  return own ? NodeName(node) : free[random_.Below(free.size())];
+}
+
+std::optional<size_t> SimOperator::MemberThatMustGo() const {
+  for (size_t node = 0; node < must_go_.size(); ++node) {
     const bool member = context_.checker->membership().membership.Find(IdOf(node)) != nullptr;
-    if (wiped_[node] && member) return node;
+    if (must_go_[node] && member) return node;
   }
   return std::nullopt;
 }
@@ -109,7 +146,7 @@ void SimOperator::OnLeader(size_t node) {
 // Null: nobody leads.
 void SimOperator::ChangeBy(SimNode* leader) {
   if (leader == nullptr) return;
-  if (WipedMember()) return Remove(leader);
+  if (MemberThatMustGo()) return Remove(leader);
   switch (random_.Below(7)) {
     case 0:
       return Promote(leader);
@@ -152,25 +189,47 @@ void SimOperator::Add(SimNode* leader) {
   }
   if (free.empty()) return;
   const size_t node = free[random_.Below(free.size())];
+  const std::string address = AddressForNew(node);
+  if (address.empty()) return;
   kept_down_[node] = true;
   (*nodes_)[node]->Crash(/*power=*/false);
   if (!leader->alive()) return;  // it was the one, about to leave
   const bool voter = random_.Chance(0.6);
   const bool never_votes = !voter && random_.Chance(0.5);
-  Ask(leader, AddLearner{IdOf(node), NodeName(node), NodeName(node), voter, never_votes},
+  Ask(leader, AddLearner{IdOf(node), NodeName(node), address, voter, never_votes},
       Mark::kMemberAdded, [this, node](bool) {
         context_.scheduler->After(random_.Below(500'000), [this, node] { Join(node); });
       });
+}
+
+// Who was removed may still be there, and knocks. False: it stays for now.
+bool SimOperator::FreeHostOf(size_t node) {
+  SimNode* other = OtherOnHost(node);
+  if (other == nullptr) return true;
+  // It has moved to its machine's other address just before this one was given away.
+  const bool stays = IsMember(other->number());
+  if (stays) must_go_[node] = true;
+  if (stays || (!stopped_ && random_.Chance(0.7))) return false;
+  context_.trace->Say(other->host() + " is needed for " + NodeName(node));
+  kept_down_[other->number()] = true;
+  other->Crash(/*power=*/false);
+  return true;
 }
 
 // With what it is told of the cluster, if it was added.
 void SimOperator::Join(size_t node) {
   SimNode& joining = *(*nodes_)[node];
   const Membership& members = context_.checker->membership().membership;
-  if (!kept_down_[node] || joining.alive() || members.Find(IdOf(node)) == nullptr) return;
+  const Member* member = members.Find(IdOf(node));
+  if (!kept_down_[node] || joining.alive() || member == nullptr) return;
+  joining.MoveTo(HostOf(member->address));
+  if (joining.host() != NodeName(node)) context_.coverage->Count(Mark::kAddressTakenOver);
+  if (!FreeHostOf(node)) {
+    return context_.scheduler->After(random_.Below(1'000'000), [this, node] { Join(node); });
+  }
   kept_down_[node] = false;
   // Some come back with what they had when they were removed.
-  const bool returns = !wiped_[node] && joining.disk().hard_state.term > Term(0);
+  const bool returns = !must_go_[node] && joining.disk().hard_state.term > Term(0);
   if (returns && random_.Chance(0.4)) {
     context_.coverage->Count(Mark::kMemberReturned);
     context_.trace->Say(NodeName(node) + " has its old data directory");
@@ -179,7 +238,7 @@ void SimOperator::Join(size_t node) {
   } else {
     joining.Wipe(members, /*lost=*/false);
   }
-  wiped_[node] = false;
+  must_go_[node] = false;
   joining.Start();
 }
 
@@ -202,24 +261,24 @@ void SimOperator::SetUpstream(SimNode* leader) {
   Ask(leader, skein::SetUpstream{id, upstream}, Mark::kUpstreamSet);
 }
 
-// To another address, and back the next time.
+// To another address of its machine, and back the next time.
 void SimOperator::Move(SimNode* leader) {
   const std::vector<Member>& members = leader->replica()->core().membership().members;
   const Member& member = members[random_.Below(members.size())];
-  const bool moved = member.address != member.name;
-  Ask(leader, MoveMember{member.id, moved ? member.name : member.name + "-moved"},
-      Mark::kMemberMoved);
+  const std::string host = HostOf(member.address);
+  const bool moved = member.address != host;
+  Ask(leader, MoveMember{member.id, moved ? host : host + "-moved"}, Mark::kMemberMoved);
 }
 
 void SimOperator::Remove(SimNode* leader) {
   const std::vector<Member>& members = leader->replica()->core().membership().members;
   size_t node = PlaceOf(members[random_.Below(members.size())].id);
-  if (const std::optional<size_t> wiped = WipedMember()) node = *wiped;
+  if (const std::optional<size_t> lost = MemberThatMustGo()) node = *lost;
   // A voter with a damaged log does not vote, and nobody can repair it without a leader: nobody
   // takes another one away from beside it.
   const bool damage = std::any_of(nodes_->begin(), nodes_->end(),
                                   [](const auto& other) { return other->IsDamaged(); });
-  if (damage && !wiped_[node]) return;
+  if (damage && !must_go_[node]) return;
   const bool itself = node == leader->number();
   const bool force = random_.Chance(0.2);
   Ask(leader, RemoveMember{IdOf(node), force}, Mark::kMemberRemoved,

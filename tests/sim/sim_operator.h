@@ -8,6 +8,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "tests/sim/sim_node.h"
@@ -28,10 +30,13 @@ class SimOperator {
   void OnLeader(size_t node);
 
   // Nobody restarts it but this.
-  bool IsKeptDown(size_t node) const { return kept_down_[node]; }
-  // Its data directory was replaced though it is a member: it must be removed.
-  void OnWiped(size_t node) { wiped_[node] = true; }
-  bool IsWiped(size_t node) const { return wiped_[node]; }
+  bool IsKeptDown(size_t node) const { return kept_down_[node] || OtherOnHost(node) != nullptr; }
+  // That is up on the node's machine; null: nobody.
+  SimNode* OtherOnHost(size_t node) const;
+  // It must be removed: its data directory was replaced though it is a member, or it was added
+  // where another member is.
+  void OnWiped(size_t node) { must_go_[node] = true; }
+  bool MustGo(size_t node) const { return must_go_[node]; }
   // Some node goes by a membership that is not committed.
   bool ChangeIsUnderWay() const;
 
@@ -54,14 +59,17 @@ class SimOperator {
   // One of those that take themselves for the leader; null: nobody does.
   SimNode* SomeLeader();
   bool IsMember(size_t node) const;
-  std::optional<size_t> WipedMember() const;
+  std::set<std::string> HostsInUse() const;
+  std::string AddressForNew(size_t node);
+  bool FreeHostOf(size_t node);
+  std::optional<size_t> MemberThatMustGo() const;
 
   const SimContext context_;
   Nodes* const nodes_;
   Random random_;
   bool stopped_ = false;
   std::vector<bool> kept_down_;
-  std::vector<bool> wiped_;
+  std::vector<bool> must_go_;
 };
 
 }  // namespace skein::sim

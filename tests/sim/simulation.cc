@@ -81,6 +81,10 @@ void Simulation::OnLink(size_t node, Event event) {
   if (auto* up = std::get_if<LinkUp>(&event)) {
     up->version = nodes_[up->peer.value() - 1]->protocol_version();
   }
+  // Another node's process may listen where it is sought.
+  if (auto* down = std::get_if<LinkDown>(&event); down != nullptr && down->refused) {
+    down->refused = operator_->OtherOnHost(down->peer.value() - 1) == nullptr;
+  }
   nodes_[node]->Post(std::move(event));
 }
 

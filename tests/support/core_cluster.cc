@@ -25,6 +25,7 @@ CoreCluster::CoreCluster(const CoreOptions& options, size_t voters, size_t learn
   for (size_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].name = "n" + std::to_string(i + 1);
     nodes_[i].id = NodeId(i + 1);
+    nodes_[i].address = nodes_[i].name;
     if (i >= voters + learners) continue;
     membership.members.push_back({nodes_[i].id, nodes_[i].name, nodes_[i].name, i < voters});
   }

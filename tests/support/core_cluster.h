@@ -32,9 +32,9 @@ class CoreCluster {
   void Read(const std::string& node, uint64_t id);
   void LinkDown(const std::string& at, const std::string& peer, bool refused);
   void LinkUp(const std::string& at, const std::string& peer);
-  // The leader is asked for a change: `add n4`, `add-voter n4` (once level), `promote n4`, `remove
-  // n2`, `force-remove n2`, `move n2 ADDRESS`, `record n4` (its data directory), `add-replica n4`
-  // (it never votes), `upstream n4 n2` (or `none`).
+  // The leader is asked for a change: `add n4 [ADDRESS]`, `add-voter n4` (once level), `promote
+  // n4`, `remove n2`, `force-remove n2`, `move n2 ADDRESS`, `record n4` (its data directory),
+  // `add-replica n4` (it never votes), `upstream n4 n2` (or `none`).
   void Change(const std::string& leader, const std::vector<std::string>& words);
   // An empty node starts, as a member of what `source` belongs to.
   void Join(const std::string& node, const std::string& source);
@@ -97,6 +97,7 @@ class CoreCluster {
   struct Node {
     std::string name;
     NodeId id;
+    std::string address;  // where it listens; one that is up at a time
     Disk disk;
     std::unique_ptr<Core> core;  // null: down
     std::deque<LogWrite> writing;
@@ -125,6 +126,7 @@ class CoreCluster {
   bool FinishFetch(Node* node);
   bool FinishInstall(Node* node);
   void Say(const Node& node, const MembershipsInForce& memberships);
+  const Node* ListensAt(const std::string& address) const;
   bool Admits(const Node& receiver, const Message& message);
   void Network(Message message);
   bool Matches(const Message& message, const std::string& from, const std::string& to) const;

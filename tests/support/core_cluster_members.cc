@@ -41,7 +41,8 @@ void CoreCluster::Change(const std::string& leader, const std::vector<std::strin
   const Node& target = Find(words[1]);
   MembershipChange change;
   if (words[0] == "add" || words[0] == "add-voter") {
-    change = AddLearner{target.id, target.name, target.name, words[0] == "add-voter"};
+    const std::string& address = words.size() > 2 ? words[2] : target.name;
+    change = AddLearner{target.id, target.name, address, words[0] == "add-voter"};
   } else if (words[0] == "add-replica") {
     AddLearner add{target.id, target.name, target.name};
     add.never_votes = true;
@@ -72,6 +73,10 @@ void CoreCluster::Join(const std::string& name, const std::string& source) {
   if (node.core != nullptr || of.core == nullptr) return Violate(name + " cannot join");
   node.disk.base.membership = of.core->membership();
   node.disk.state.membership = of.core->membership();
+  if (const Member* member = of.core->membership().Find(node.id)) node.address = member->address;
+  if (const Node* other = ListensAt(node.address)) {
+    return Violate(other->name + " listens at the address of " + name);
+  }
   Restart(name);
 }
 
@@ -131,9 +136,26 @@ bool CoreCluster::FinishInstall(Node* node) {
   return true;
 }
 
+const CoreCluster::Node* CoreCluster::ListensAt(const std::string& address) const {
+  for (const Node& node : nodes_) {
+    if (node.core != nullptr && node.address == address) return &node;
+  }
+  return nullptr;
+}
+
 // What both ends do when a stream is opened (R26, R27).
 bool CoreCluster::Admits(const Node& receiver, const Message& message) {
   const Node& sender = nodes_[message.from.value() - 1];
+  const Member* member =
+      sender.core == nullptr ? nullptr : sender.core->memberships().Find(receiver.id);
+  const Node* found = member == nullptr ? nullptr : ListensAt(member->address);
+  if (found != nullptr && found != &receiver) {
+    if (trace_messages_) {
+      Say(fmt::format("{} answers at the address of {}: lost is {}", found->name, receiver.name,
+                      Describe(message)));
+    }
+    return false;
+  }
   if (receiver.core == nullptr || sender.core == nullptr) return true;
   const auto refusal = [](const Node& by, const Node& of) {
     return RefuseSender(by.core->memberships(), {of.id, of.name, of.disk.incarnation,

@@ -28,8 +28,9 @@ void Core::OfferSnapshot(NodeId to, Progress* progress) {
   Send(to, term_, std::move(offer));
 }
 
-// Its upstream (R36) or, if that does not work, the one that it fetched from before, else the
-// healthy one that feeds fewest others; the leader itself only if there is nobody else.
+// Its upstream (R36) or, if that does not work, the one that it fetched from before, else of the
+// healthy ones who sends fewest snapshots, and of these who relays the log to fewest; the leader
+// itself only if there is nobody else.
 NodeId Core::SnapshotSource(NodeId to, Index at_least) const {
   const auto& avoided = progress_.at(to).failed_source;
   const auto healthy = [&](NodeId id) {
@@ -44,13 +45,14 @@ NodeId Core::SnapshotSource(NodeId to, Index at_least) const {
   if (healthy(upstream) || (upstream == self_ && avoided != self_)) return upstream;
   const NodeId before = progress_.at(to).snapshot.source;
   if (healthy(before)) return before;
-  std::map<NodeId, size_t> feeds;
+  std::map<NodeId, std::pair<size_t, size_t>> loads;
   for (const auto& [id, progress] : progress_) {
-    if (progress.mode == Progress::Mode::kSnapshot) ++feeds[progress.snapshot.source];
+    if (progress.mode == Progress::Mode::kSnapshot) ++loads[progress.snapshot.source].first;
+    ++loads[progress.fed_by].second;
   }
   NodeId best = self_;
   for (const auto& [id, progress] : progress_) {
-    if (healthy(id) && (best == self_ || feeds[id] < feeds[best])) best = id;
+    if (healthy(id) && (best == self_ || loads[id] < loads[best])) best = id;
   }
   return best;
 }

@@ -9,7 +9,7 @@ namespace {
 
 absl::Status Taken(const Membership& now, NodeId id, const std::string& address) {
   for (const Member& member : now.members) {
-    if (member.id != id && member.address == address) {
+    if (member.id != id && member.address == address && !SKEIN_PLANTED("address-taken-twice")) {
       return absl::AlreadyExistsError(address + " is the address of " + member.name);
     }
   }

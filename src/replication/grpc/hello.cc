@@ -113,7 +113,7 @@ absl::Status HelloGate::Check(const Hello& hello) const {
     return Refuse(
         fmt::format("{} wants to talk to node id {:016x}, but this is {}, node id {:016x}",
                     sender.name, hello.to.value(), self_.name, self_.node.value()),
-        "correct the addresses of the members");
+        "stop " + self_.name + " if it was removed, else correct the addresses of the members");
   }
   if (sender.node == self_.node) {
     return Refuse(fmt::format("{} states the node id {:016x} of {} itself", sender.name,
