@@ -175,6 +175,7 @@ void Dispatcher::Refresh() {
   for (size_t slot = 0; slot < view_.size(); ++slot) {
     Link& link = LinkOf(slot);
     if (!view_.Usable(slot) && link.state == LinkState::kOpen && view_.node(slot).in_flight == 0) {
+      link.state = LinkState::kBroken;  // nothing is written into it any more
       wire_.Cancel(slot);
     }
     if (!view_.Asked(slot) || link.asking_status) continue;
@@ -276,7 +277,7 @@ void Dispatcher::OnAnswers(size_t slot, v1::PipelineResponse* answers) {
   now_us_ = NowMicros();
   Link& link = LinkOf(slot);
   link.heard_at_us = now_us_;
-  link.failures = 0;
+  if (answers->responses_size() > 0) link.failures = 0;
   const bool changed = view_.Observe(slot, ReportOf(answers->node()));
   for (v1::Response& response : *answers->mutable_responses()) {
     OnAnswer(slot, &response, answers->node());

@@ -7,6 +7,7 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "client/call_status.h"
 #include "common/check.h"
@@ -104,9 +105,7 @@ class Wire::Stream {
 
   void OnStarted(bool ok) {
     if (!ok) return Finish();
-    open_ = true;
     Read();
-    if (!wire_->quiet_) wire_->events_->OnOpen(slot_);
   }
 
   void Read() {
@@ -126,7 +125,10 @@ class Wire::Stream {
     incoming_.Clear();
     if (!parsed) Cancel();
     Read();
-    if (parsed && !wire_->quiet_) wire_->events_->OnAnswers(slot_, answers);
+    if (!parsed || wire_->quiet_) return;
+    const bool first = !std::exchange(open_, true);
+    if (first) wire_->events_->OnOpen(slot_);
+    wire_->events_->OnAnswers(slot_, answers);
   }
 
   void OnWritten(bool ok) {

@@ -29,15 +29,16 @@ namespace skein::client {
 class WireEvents {
  public:
   virtual ~WireEvents() = default;
-  // The stream is connected; Write may be called.
+  // The node has taken the stream, and has told its state in a message without answers, which
+  // follows; Write may be called.
   virtual void OnOpen(size_t slot) = 0;
   // The last batch has left; Write may be called again.
   virtual void OnWritten(size_t slot) = 0;
   virtual void OnAnswers(size_t slot, v1::PipelineResponse* answers) = 0;
   // The stream broke: Write must not be called any more, OnClosed follows.
   virtual void OnBroken(size_t slot) = 0;
-  // The stream failed to open or broke; it is gone. A node that ends it with SHUTTING_DOWN has
-  // answered everything that it took.
+  // The stream failed to open or broke; it is gone. What was written into it may have been taken,
+  // except by a node that ends it with SHUTTING_DOWN: that has answered everything that it took.
   virtual void OnClosed(size_t slot, const absl::Status& why) = 0;
   virtual void OnStatus(size_t slot, const absl::Status& error,
                         const v1::StatusResponse& status) = 0;

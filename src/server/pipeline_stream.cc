@@ -33,6 +33,8 @@ bool Same(const v1::WriteOptions& a, const v1::WriteOptions& b) {
 std::shared_ptr<PipelineStream> PipelineStream::Start(KvBackend* backend) {
   std::shared_ptr<PipelineStream> stream(new PipelineStream(backend));
   stream->self_ = stream;
+  MutexLock lock(&stream->mu_);
+  stream->Send();
   stream->StartRead(&stream->request_);
   return stream;
 }
@@ -253,6 +255,10 @@ void PipelineStream::Flush() {
     outbox_.mutable_responses()->DeleteSubrange(0, taken);
     outbox_bytes_ -= bytes;
   }
+  Send();
+}
+
+void PipelineStream::Send() {
   backend_->FillNode(sending_.mutable_node());
   writing_ = true;
   StartWrite(&sending_);

@@ -6,6 +6,9 @@
 //  2. What one stream may have under way is bounded; beyond it nothing more is read from it.
 //  3. A stream that the node ends with SHUTTING_DOWN has answered every request that was read: what
 //     the client has no answer to was never taken.
+//  4. The first message comes at once, without a request, and has no answers: it tells the client
+//     that its stream is one of these. gRPC's server itself ends what comes while it shuts down, in
+//     words that say nothing of what was read.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -61,6 +64,8 @@ class PipelineStream final
   // Sends answers to `requests` requests that were read.
   void Answer(Responses responses) ABSL_LOCKS_EXCLUDED(mu_);
   void Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Sends `sending_`, and this node's state with it.
+  void Send() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MaybeFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   KvBackend* const backend_;

@@ -11,72 +11,13 @@
 #include <thread>
 
 #include "common/mutex.h"
+#include "tests/client/client_fixture.h"
 #include "tests/client/fake_cluster.h"
-#include "tests/client/fake_node.h"
 
 namespace skein {
 namespace {
 
 using std::chrono::milliseconds;
-
-milliseconds Since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start);
-}
-
-// Three nodes that work, of which n1 leads.
-class ClientTest : public testing::Test {
- protected:
-  ClientTest() {
-    for (int i = 1; i <= 3; ++i) {
-      nodes_.push_back(std::make_unique<FakeNode>("n" + std::to_string(i)));
-    }
-    for (auto& node : nodes_) {
-      node->SetMembers({nodes_[0].get(), nodes_[1].get(), nodes_[2].get()});
-      node->SetScript(store_.Serve(node.get()));
-    }
-    Elect(1, 1);
-  }
-
-  FakeNode& node(int number) { return *nodes_[static_cast<size_t>(number) - 1]; }
-
-  FakeNode& ByName(const std::string& id) {
-    for (auto& one : nodes_) {
-      if (one->id() == id) return *one;
-    }
-    ADD_FAILURE() << "no node " << id;
-    return *nodes_[0];
-  }
-
-  // Everyone agrees; followers redirect writes with a hint.
-  void Elect(int leader, uint64_t term) {
-    for (auto& one : nodes_) {
-      one->SetLeader(node(leader).id(), term);
-      one->SetScript(one.get() == &node(leader) ? store_.Serve(one.get())
-                                                : RefuseWrites(one.get(), node(leader).id(),
-                                                               node(leader).address(), term));
-    }
-  }
-
-  FakeNode::Script RefuseWrites(FakeNode* one, const std::string& leader_id,
-                                const std::string& leader_address, uint64_t term) {
-    auto serve = store_.Serve(one);
-    auto refuse =
-        Refuse(grpc::StatusCode::UNAVAILABLE, v1::NOT_LEADER, leader_id, leader_address, term);
-    return [=](const v1::Request& request, v1::Response* response) {
-      return request.has_put() || request.has_delete_() ? refuse(request, response)
-                                                        : serve(request, response);
-    };
-  }
-
-  std::unique_ptr<Client> Connect(std::vector<int> numbers, ClientOptions options = {}) {
-    std::vector<std::string> endpoints;
-    for (const int number : numbers) endpoints.push_back(node(number).address());
-    return Client::Connect(endpoints, options);
-  }
-
-  FakeStore store_;
-  std::vector<std::unique_ptr<FakeNode>> nodes_;
-};
 
 TEST_F(ClientTest, ReadsItsOwnWritesThroughOneEndpointThatDoesNotLead) {
   auto client = Connect({2});
@@ -168,66 +109,6 @@ TEST_F(ClientTest, WaitsForALeaderThatIsElectedLater) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-TEST_F(ClientTest, NoQuorumIsToldAtOnce) {
-  for (auto& one : nodes_) {
-    one->SetLeader("", 2);
-    one->SetScript(Refuse(grpc::StatusCode::UNAVAILABLE, v1::NO_QUORUM));
-  }
-  auto client = Connect({1, 2, 3});
-  const auto start = std::chrono::steady_clock::now();
-  const auto put = client->Put("k", "v");
-  ASSERT_FALSE(put.ok());
-  EXPECT_EQ(DetailOf(put.status()).reason, ErrorReason::kNoQuorum) << put.status();
-  EXPECT_LT(Since(start), milliseconds(1000));
-}
-
-TEST_F(ClientTest, ABrokenStreamMakesTheOutcomeUnknownAndIsNotRetried) {
-  auto client = Connect({1, 2, 3});
-  ASSERT_TRUE(client->Put("k", "1").ok());
-  const int before = node(2).requests() + node(3).requests();
-  node(1).SetScript(BreakStream());
-  const auto put = client->Put("k", "2");
-  ASSERT_FALSE(put.ok());
-  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnknown);
-  const ErrorDetail detail = DetailOf(put.status());
-  EXPECT_EQ(detail.reason, ErrorReason::kOutcomeUnknown);
-  EXPECT_TRUE(detail.maybe_applied);
-  EXPECT_FALSE(detail.hint.empty());
-  EXPECT_EQ(node(2).requests() + node(3).requests(), before);
-}
-
-// A node that stops says that it has answered whatever it took.
-TEST_F(ClientTest, AWriteThatAStoppingNodeDidNotTakeIsSentToTheNextLeader) {
-  auto client = Connect({1, 2, 3});
-  ASSERT_TRUE(client->Put("k", "1").ok());
-  v1::ErrorDetail detail;
-  detail.set_reason(v1::SHUTTING_DOWN);
-  node(1).SetStreamEnd(NodeError(grpc::StatusCode::UNAVAILABLE, "n1 is stopping", detail));
-  node(1).SetScript([this](const v1::Request& request, v1::Response*) {
-    if (request.has_put()) Elect(2, 2);
-    return FakeNode::Act::kBreakStream;
-  });
-  const auto put = client->Put("k", "2");
-  EXPECT_TRUE(put.ok()) << put.status();
-  EXPECT_EQ(node(2).requests(), 1);
-}
-
-TEST_F(ClientTest, AWriteThatWasNeverSentIsRetriedElsewhere) {
-  node(1).Stop();  // and the others still name it as the leader
-  auto client = Connect({2});
-  Notification done;
-  absl::Status status;
-  client->PutAsync("k", "v", {}, [&](absl::StatusOr<PutResult> put) {
-    status = put.status();
-    done.Notify();
-  });
-  EXPECT_FALSE(done.WaitFor(milliseconds(150)));
-  Elect(3, 2);
-  ASSERT_TRUE(done.WaitFor(std::chrono::seconds(4)));
-  EXPECT_TRUE(status.ok()) << status;
-  EXPECT_EQ(node(1).requests(), 0);
-}
-
 TEST_F(ClientTest, AReadGoesOnToAnotherNodeWhenOneDies) {
   auto client = Connect({1, 2, 3});
   ASSERT_TRUE(client->Put("k", "v").ok());
@@ -286,20 +167,6 @@ TEST_F(ClientTest, AReadWithLittleTimeAsksAnotherNodeToo) {
   EXPECT_NE(second->by.node_id, first->by.node_id);
 }
 
-TEST_F(ClientTest, TheDeadlineHoldsOnABlackHole) {
-  for (auto& one : nodes_) one->SetSilent(true);
-  auto client = Connect({1, 2, 3});
-  const auto start = std::chrono::steady_clock::now();
-  const auto put = client->Put("k", "v", {.deadline = milliseconds(300)});
-  EXPECT_EQ(DetailOf(put.status()).reason, ErrorReason::kOutcomeUnknown) << put.status();
-  EXPECT_GE(Since(start), milliseconds(290));
-  EXPECT_LT(Since(start), milliseconds(800));
-  const auto again = std::chrono::steady_clock::now();
-  const auto got = client->Get("k", {.deadline = milliseconds(300)});
-  EXPECT_EQ(got.status().code(), absl::StatusCode::kDeadlineExceeded) << got.status();
-  EXPECT_LT(Since(again), milliseconds(800));
-}
-
 TEST_F(ClientTest, ANodeThatNobodyListensOnIsToldSoon) {
   const std::string address = node(1).address();
   for (auto& one : nodes_) one->Stop();
@@ -327,32 +194,6 @@ TEST_F(ClientTest, ComesBackWhenTheNodesDo) {
     status = client->Put("k", "3").status();
   }
   EXPECT_TRUE(status.ok()) << status;
-}
-
-TEST_F(ClientTest, StreamsThatBreakUnderLoadCompleteEveryCall) {
-  auto client = Connect({1, 2, 3});
-  constexpr int kCallers = 32;
-  constexpr int kCallsEach = 200;
-  std::atomic<int> answered{0};
-  std::atomic<int> wrong{0};
-  std::function<void(int)> call = [&](int left) {
-    client->PutAsync("k", "v", {}, [&, left](absl::StatusOr<PutResult> put) {
-      if (!put.ok() && !DetailOf(put.status()).maybe_applied) ++wrong;
-      if (left > 1) call(left - 1);
-      ++answered;
-    });
-  };
-  for (int i = 0; i < kCallers; ++i) call(kCallsEach);
-  constexpr int kAll = kCallers * kCallsEach;
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(40);
-  while (answered < kAll && std::chrono::steady_clock::now() < until) {
-    const int before = answered;
-    node(1).BreakStreams();
-    // A stream that always breaks at once would never answer anything.
-    WaitUntil(std::chrono::seconds(1), [&] { return answered >= std::min(before + 50, kAll); });
-  }
-  EXPECT_EQ(answered, kCallers * kCallsEach);
-  EXPECT_EQ(wrong, 0) << "what was not sent must be sent again";
 }
 
 TEST_F(ClientTest, BatchesWhatGathersBehindAWrite) {

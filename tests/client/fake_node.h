@@ -74,6 +74,8 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     MutexLock lock(&mu_);
     script_ = std::move(script);
   }
+  // Whether streams that come are taken; else gRPC's server ends them, as while it shuts down.
+  void SetTakesStreams(bool takes) { takes_streams_ = takes; }
   // What kBreakStream ends a stream with.
   void SetStreamEnd(const grpc::Status& status) {
     MutexLock lock(&mu_);
@@ -122,6 +124,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   grpc::Status Pipeline(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) override {
+    if (!takes_streams_) return grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
     {
       MutexLock lock(&mu_);
       streams_.insert(context);
@@ -133,6 +136,9 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   }
 
   grpc::Status Serve(grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) {
+    v1::PipelineResponse taken;
+    FillState(taken.mutable_node());
+    if (!silent_) stream->Write(taken);
     v1::PipelineRequest batch;
     while (stream->Read(&batch)) {
       ++batches_;
@@ -278,6 +284,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   std::unique_ptr<grpc::Server> server_;
   std::atomic<bool> closing_{false};
   std::atomic<bool> silent_{false};
+  std::atomic<bool> takes_streams_{true};
   std::atomic<int> requests_{0};
   std::atomic<int> batches_{0};
   std::atomic<int> status_calls_{0};

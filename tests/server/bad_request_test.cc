@@ -151,8 +151,11 @@ class BadPipelineTest : public OneNodeTest {
     RawNode::Prepare(&context, kCallTimeout);
     const auto stream = node().kv().Pipeline(&context);
     std::map<uint64_t, v1::Response> answers;
-    EXPECT_TRUE(stream->Write(batch));
     v1::PipelineResponse response;
+    EXPECT_TRUE(stream->Read(&response));  // before anything is asked
+    EXPECT_EQ(response.responses_size(), 0);
+    EXPECT_EQ(response.node().node_id(), "n1");
+    EXPECT_TRUE(stream->Write(batch));
     while (answers.size() < static_cast<size_t>(batch.requests_size()) && stream->Read(&response)) {
       for (const v1::Response& answer : response.responses()) answers[answer.id()] = answer;
     }

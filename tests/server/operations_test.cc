@@ -54,12 +54,13 @@ TEST_F(OperationsTest, APipelineOnAFollowerNamesTheLeader) {
   grpc::ClientContext context;
   RawNode::Prepare(&context, kCallTimeout);
   const auto stream = follower().kv().Pipeline(&context);
+  v1::PipelineResponse response;
+  ASSERT_TRUE(stream->Read(&response));
   v1::PipelineRequest batch;
   v1::Request* request = batch.add_requests();
   request->set_id(7);
   *request->mutable_put() = PutOf("k", "v");
   ASSERT_TRUE(stream->Write(batch));
-  v1::PipelineResponse response;
   ASSERT_TRUE(stream->Read(&response));
   ASSERT_EQ(response.responses_size(), 1);
   const v1::Error& error = response.responses(0).error();
