@@ -33,7 +33,32 @@ bool ClusterView::AnotherLeaderClaimed(size_t slot) const {
   return false;
 }
 
+// Another cluster id is of a later history, or of an earlier one, or of another cluster.
+bool ClusterView::Belongs(const NodeReport& report) {
+  if (report.cluster_id == 0 || report.cluster_id == cluster_id_) return true;
+  if (cluster_id_ != 0 && HistoryOf(report.term) <= HistoryOf(term_)) return false;
+  if (cluster_id_ != 0) BeginHistory();
+  cluster_id_ = report.cluster_id;
+  return true;
+}
+
+// Nothing that was believed of the one before is true of this.
+void ClusterView::BeginHistory() {
+  term_ = Term();
+  leader_id_.clear();
+  members_at_ = Index();
+  for (NodeBelief& node : nodes_) {
+    node.catching_up = false;
+    node.term = Term();
+    node.leader_id.clear();
+    node.applied = Revision();
+    node.lag_ms.reset();
+  }
+}
+
 bool ClusterView::Observe(size_t slot, const NodeReport& report) {
+  nodes_[slot].foreign = !Belongs(report);
+  if (nodes_[slot].foreign) return false;
   if (!report.node_id.empty() && nodes_[slot].id != report.node_id) {
     Identify(slot, report.node_id);
   }

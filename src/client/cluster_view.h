@@ -13,6 +13,8 @@
 //     replaces it.
 //  4. A member list replaces another only if the log has seen as many changes. Nodes list what is
 //     committed, of which there is one history.
+//  5. That is the latest history which any node has told of (R35), and of one cluster only. Who
+//     belongs to another is not used, and nothing that it says is believed.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +34,7 @@ struct NodeBelief {
   bool endpoint = false;  // named by the user
   bool alias = false;     // a second address of a node that has a slot of its own: not used
   bool member = true;     // false: the cluster has removed it
+  bool foreign = false;   // of another cluster, or left behind by a recovery
   bool up = true;         // false: could not be reached, or did not answer in time
   bool voter = true;
   bool catching_up = false;  // far behind, the leader says
@@ -64,6 +67,7 @@ struct NodeReport {
   Term term;
   Revision applied;
   int64_t staleness_ms = -1;
+  uint64_t cluster_id = 0;  // another one in each history; 0: not told
 };
 
 class ClusterView {
@@ -74,7 +78,9 @@ class ClusterView {
   size_t size() const { return nodes_.size(); }
   const NodeBelief& node(size_t slot) const { return nodes_[slot]; }
   // A slot that requests may be sent to.
-  bool Usable(size_t slot) const { return !nodes_[slot].alias && nodes_[slot].member; }
+  bool Usable(size_t slot) const {
+    return !nodes_[slot].alias && nodes_[slot].member && !nodes_[slot].foreign;
+  }
   // A slot that is asked how it and the cluster are.
   bool Asked(size_t slot) const {
     return !nodes_[slot].alias && (nodes_[slot].member || nodes_[slot].endpoint);
@@ -84,11 +90,14 @@ class ClusterView {
   // The slot of the believed leader, whether it is up or not.
   std::optional<size_t> Leader() const;
   Term term() const { return term_; }
+  // Of the cluster in its latest history; 0: nobody has told.
+  uint64_t cluster_id() const { return cluster_id_; }
   // Some node other than `slot` is up and takes a node other than `slot` for the leader, which is
   // not known to be down.
   bool AnotherLeaderClaimed(size_t slot) const;
 
-  // `slot` answered with this. True if the believed leader changed.
+  // `slot` answered with this. True if the believed leader changed. Whatever else a foreign slot
+  // has answered with is not to be observed.
   bool Observe(size_t slot, const NodeReport& report);
   // The member list that some node has answered with.
   void ObserveMembers(const MemberList& list);
@@ -110,9 +119,12 @@ class ClusterView {
   static void Advertise(const std::string& address, NodeBelief* node);
   void Identify(size_t slot, std::string_view id);
   bool Claim(std::string_view leader_id, Term term);
+  bool Belongs(const NodeReport& report);
+  void BeginHistory();
 
   const bool discover_;
   std::vector<NodeBelief> nodes_;
+  uint64_t cluster_id_ = 0;
   Term term_;              // newest in which a leader was claimed
   std::string leader_id_;  // in that term; empty: none yet
   Index members_at_;       // of the member list in force

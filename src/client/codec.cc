@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "common/coding.h"
 
 namespace skein::client {
@@ -170,13 +171,16 @@ AnsweredBy DecodeNode(const v1::NodeState& node) {
 }
 
 NodeReport ReportOf(const v1::NodeState& node) {
-  return {node.node_id(), node.leader_id(), Term(node.term()), Revision(node.applied_revision()),
-          node.staleness_ms()};
+  return {node.node_id(),      node.leader_id(),
+          Term(node.term()),   Revision(node.applied_revision()),
+          node.staleness_ms(), node.cluster_id()};
 }
 
 NodeReport ReportOf(const v1::StatusResponse& status) {
-  return {status.node_id(), status.leader_id(), Term(status.term()),
-          Revision(status.applied_revision()), status.staleness_ms()};
+  NodeReport report = {status.node_id(), status.leader_id(), Term(status.term()),
+                       Revision(status.applied_revision()), status.staleness_ms()};
+  if (!absl::SimpleHexAtoi(status.cluster_id(), &report.cluster_id)) report.cluster_id = 0;
+  return report;
 }
 
 MemberList MembersOf(const v1::StatusResponse& status) {

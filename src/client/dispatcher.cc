@@ -175,13 +175,25 @@ void Dispatcher::Refresh() {
   for (size_t slot = 0; slot < view_.size(); ++slot) {
     Link& link = LinkOf(slot);
     if (!view_.Usable(slot) && link.state == LinkState::kOpen && view_.node(slot).in_flight == 0) {
-      link.state = LinkState::kBroken;  // nothing is written into it any more
-      wire_.Cancel(slot);
+      Abandon(slot);
     }
     if (!view_.Asked(slot) || link.asking_status) continue;
     link.asking_status = true;
     wire_.AskStatus(slot, view_.node(slot).address, kStatusTimeoutUs);
   }
+}
+
+void Dispatcher::Abandon(size_t slot) {
+  LinkOf(slot).state = LinkState::kBroken;
+  wire_.Cancel(slot);
+}
+
+// In a new history of the cluster sessions begin anew: what they have seen may be lost (R35).
+bool Dispatcher::Observe(size_t slot, const NodeReport& report) {
+  const uint64_t before = view_.cluster_id();
+  const bool leader_changed = view_.Observe(slot, report);
+  if (before != 0 && view_.cluster_id() != before) token_.store(0, std::memory_order_release);
+  return leader_changed;
 }
 
 Dispatcher::Link& Dispatcher::LinkOf(size_t slot) {
@@ -278,7 +290,8 @@ void Dispatcher::OnAnswers(size_t slot, v1::PipelineResponse* answers) {
   Link& link = LinkOf(slot);
   link.heard_at_us = now_us_;
   if (answers->responses_size() > 0) link.failures = 0;
-  const bool changed = view_.Observe(slot, ReportOf(answers->node()));
+  const bool changed = Observe(slot, ReportOf(answers->node()));
+  if (view_.node(slot).foreign) return Abandon(slot);
   for (v1::Response& response : *answers->mutable_responses()) {
     OnAnswer(slot, &response, answers->node());
   }
@@ -346,7 +359,8 @@ void Dispatcher::OnStatus(size_t slot, const absl::Status& error,
     return;
   }
   link.retry_at_us = 0;
-  const bool changed = view_.Observe(slot, ReportOf(status));
+  const bool changed = Observe(slot, ReportOf(status));
+  if (view_.node(slot).foreign) return;
   view_.ObserveMembers(MembersOf(status));
   if (!discovered_) {
     discovered_ = true;

@@ -87,6 +87,10 @@ class Dispatcher final : private WireEvents {
   void Refresh();
   void WantRefresh() { refresh_wanted_ = true; }
   Link& LinkOf(size_t slot);
+  // What the node says of itself; true if the believed leader changed.
+  bool Observe(size_t slot, const NodeReport& report);
+  // Gives the stream up; nothing is written into it any more.
+  void Abandon(size_t slot);
 
   void Route(uint64_t id);
   void Enqueue(uint64_t id, Operation* operation, size_t slot);

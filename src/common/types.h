@@ -35,6 +35,15 @@ using Index = StrongInt<struct IndexTag>;  // of a log entry, dense from 1; 0: b
 using Revision = StrongInt<struct RevisionTag>;  // of a command, dense from 1; 0: before the first
 using NodeId = StrongInt<struct NodeIdTag>;      // 0: nobody
 
+// A recovery from the loss of a majority begins a new history of its cluster (R35). The terms of
+// the n-th begin at n times this, above all that came before, whoever has lived through them.
+inline constexpr uint64_t kTermsOfHistory = 1'000'000'000;
+constexpr uint64_t HistoryOf(Term term) { return term.value() / kTermsOfHistory; }
+// The term of the recovery itself, in which nobody is elected.
+constexpr bool BeginsHistory(Term term) {
+  return term != Term() && term.value() % kTermsOfHistory == 0;
+}
+
 // Where an entry stands. Two logs that hold the same (term, index) are equal up to there.
 struct Position {
   Term term;

@@ -9,9 +9,11 @@
 
 namespace skein {
 
-KvBackend::KvBackend(const KvLimits& limits, const KvStateMachine* state, EventLoop* loop,
-                     ReadGate* gate, const NodeView* view, DiskRoom* disk_room, const Clock* clock)
-    : limits_(limits),
+KvBackend::KvBackend(uint64_t cluster_id, const KvLimits& limits, const KvStateMachine* state,
+                     EventLoop* loop, ReadGate* gate, const NodeView* view, DiskRoom* disk_room,
+                     const Clock* clock)
+    : cluster_id_(cluster_id),
+      limits_(limits),
       state_(state),
       loop_(loop),
       gate_(gate),
@@ -278,6 +280,7 @@ absl::Status KvBackend::WriteError(Outcome outcome) const {
 void KvBackend::FillNode(v1::NodeState* node) const {
   const auto leadership = view_->leadership();
   node->set_node_id(view_->node_name());
+  node->set_cluster_id(cluster_id_);
   node->set_leader_id(leadership->leader_name);
   node->set_term(leadership->term.value());
   node->set_applied_revision(state_->applied_revision().value());

@@ -35,8 +35,9 @@ class KvBackend {
   using Written = absl::AnyInvocable<void(absl::StatusOr<ProposalResult>)>;
 
   // All outlive the backend.
-  KvBackend(const KvLimits& limits, const KvStateMachine* state, EventLoop* loop, ReadGate* gate,
-            const NodeView* view, DiskRoom* disk_room, const Clock* clock);
+  KvBackend(uint64_t cluster_id, const KvLimits& limits, const KvStateMachine* state,
+            EventLoop* loop, ReadGate* gate, const NodeView* view, DiskRoom* disk_room,
+            const Clock* clock);
 
   // kInvalidArgument, naming the field, its size and the limit.
   absl::Status Check(const v1::GetRequest& request) const;
@@ -77,6 +78,7 @@ class KvBackend {
   absl::Status BehindError(const v1::ReadOptions& read) const;
   ErrorDetail LeaderDetail(ErrorReason reason, const std::string& hint) const;
 
+  const uint64_t cluster_id_;
   const KvLimits limits_;
   const KvStateMachine* const state_;
   EventLoop* const loop_;

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "fmt/format.h"
+#include "replication/core/forced_quorum.h"
 #include "storage/reconcile.h"
 
 namespace skein {
@@ -18,12 +19,6 @@ absl::Status Refused(const std::string& message) {
 const Membership& NewestOf(const LogRecovery& recovery) {
   return recovery.memberships.empty() ? recovery.base.membership
                                       : recovery.memberships.back().membership;
-}
-
-// Never before what the log says already (R33).
-uint64_t ClusterTime(const LogRecovery& recovery, uint64_t wall_ms) {
-  return recovery.tail.empty() ? wall_ms
-                               : std::max(wall_ms, recovery.tail.back()->cluster_time_ms());
 }
 
 }  // namespace
@@ -120,7 +115,7 @@ absl::Status NewQuorum::Force(bool accept_lost, uint64_t wall_ms) {
   }
   if (status.ok()) status = state_->incoming()->Discard();
   if (status.ok()) status = SettleLost();
-  if (status.ok() && !survivor_.LeadsAlone()) status = AppendMembership(wall_ms);
+  if (status.ok() && !BeginsHistory(recovery_.last.at.term)) status = AppendMembership(wall_ms);
   if (!status.ok()) return status;
   directory_->ForgetPeersExcept({identity.node_id});
   status = directory_->SavePeers();
@@ -143,21 +138,8 @@ absl::Status NewQuorum::SettleLost() {
 
 absl::Status NewQuorum::AppendMembership(uint64_t wall_ms) {
   const Identity& identity = survivor_.identity;
-  Member self = *survivor_.membership.Find(identity.node_id);
-  self.voter = true;
-  self.promote_when_level = false;
-  self.never_votes = false;
-  self.upstream = NodeId();
-  self.incarnation = identity.incarnation;
-  HardState hard_state = recovery_.hard_state;
-  hard_state.term = std::max(hard_state.term, recovery_.last.at.term).Next();
-  hard_state.vote = identity.node_id;
-  const EntryPtr entry = Entry::Build(
-      recovery_.last, hard_state.term, EntryType::kMembership, 0, ClusterTime(recovery_, wall_ms),
-      EncodeMembership(
-          {.members = {self}, .required_version = survivor_.membership.RequiredVersion()}));
-  absl::StatusOr<LogRecovery> written =
-      log_->WriteAtOnce({.hard_state = hard_state, .entries = {entry}});
+  absl::StatusOr<LogRecovery> written = log_->WriteAtOnce(ForceQuorum(
+      recovery_, survivor_.membership, identity.node_id, identity.incarnation, wall_ms));
   if (written.ok()) recovery_ = *std::move(written);
   return written.status();
 }

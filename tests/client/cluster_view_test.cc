@@ -207,5 +207,50 @@ TEST(ClusterViewTest, KnowsWhetherAnyoneClaimsAnotherLeader) {
   EXPECT_FALSE(view.AnotherLeaderClaimed(0)) << "the claimed leader is down";
 }
 
+constexpr uint64_t kOld = 0x01d;
+constexpr uint64_t kNew = 0x2e3;
+
+NodeReport From(uint64_t cluster, const char* node, const char* leader, uint64_t term) {
+  return {.node_id = node, .leader_id = leader, .term = Term(term), .cluster_id = cluster};
+}
+
+// R35. It knows neither the revisions nor the members of the one before.
+TEST(ClusterViewTest, ALaterHistoryTakesThePlaceOfAllThatIsBelieved) {
+  ClusterView view({"a:1", "a:2", "a:3"});
+  view.Observe(0, From(kOld, "n1", "n3", 7));
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}, {"n3", "a:3"}}, Index(90)});
+  EXPECT_EQ(view.cluster_id(), kOld);
+  EXPECT_FALSE(view.Observe(1, From(kNew, "n2", "", kTermsOfHistory)));
+  EXPECT_EQ(view.cluster_id(), kNew);
+  EXPECT_FALSE(view.Leader().has_value());
+  EXPECT_TRUE(view.Observe(1, From(kNew, "n2", "n2", kTermsOfHistory + 1)));
+  EXPECT_EQ(view.Leader(), 1u);
+  view.ObserveMembers({{{"n2", "a:2"}}, Index(40)});
+  EXPECT_FALSE(view.Usable(0)) << "the list is of a later history, though of a lower index";
+  EXPECT_EQ(view.node(0).term, Term());
+}
+
+TEST(ClusterViewTest, WhoWasLeftBehindByARecoveryIsNotUsed) {
+  ClusterView view({"a:1", "a:2"});
+  view.Observe(0, From(kNew, "n1", "n1", kTermsOfHistory + 1));
+  view.ObserveMembers({{{"n1", "a:1"}, {"n2", "a:2"}}, Index(40)});
+  EXPECT_FALSE(view.Observe(1, From(kOld, "n2", "n2", 900)));
+  EXPECT_TRUE(view.node(1).foreign);
+  EXPECT_FALSE(view.Usable(1));
+  EXPECT_TRUE(view.Asked(1)) << "it may come back with an empty data directory";
+  EXPECT_EQ(view.Leader(), 0u);
+  view.Observe(1, From(kNew, "n2", "n1", kTermsOfHistory + 1));
+  EXPECT_TRUE(view.Usable(1));
+}
+
+TEST(ClusterViewTest, ANodeOfAnotherClusterIsNotUsed) {
+  ClusterView view({"a:1", "b:1"});
+  view.Observe(0, From(kOld, "n1", "n1", 3));
+  view.Observe(1, From(kNew, "n1", "n1", 5));
+  EXPECT_TRUE(view.Usable(0)) << "the other one is not another address of it";
+  EXPECT_FALSE(view.Usable(1));
+  EXPECT_EQ(view.term(), Term(3));
+}
+
 }  // namespace
 }  // namespace skein::client

@@ -4,6 +4,7 @@
 // Thread-safe. A node that is stopped refuses connections; Start brings it back on the same port.
 #pragma once
 
+#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
@@ -91,6 +92,8 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     leader_id_ = leader_id;
     term_ = term;
   }
+  // The cluster that it belongs to, in this history.
+  void SetCluster(uint64_t cluster_id) { cluster_id_ = cluster_id; }
   void SetMembers(const std::vector<const FakeNode*>& members) {
     MutexLock lock(&mu_);
     members_.clear();
@@ -189,6 +192,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     if (silent_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "silent");
     MutexLock lock(&mu_);
     response->set_node_id(id_);
+    if (cluster_id_ != 0) response->set_cluster_id(fmt::format("{:016x}", cluster_id_.load()));
     response->set_leader_id(leader_id_);
     response->set_term(term_);
     response->set_role(leader_id_ == id_ ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
@@ -273,6 +277,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   void FillState(v1::NodeState* state) {
     MutexLock lock(&mu_);
     state->set_node_id(id_);
+    state->set_cluster_id(cluster_id_);
     state->set_leader_id(leader_id_);
     state->set_term(term_);
     state->set_applied_revision(applied_revision);
@@ -285,6 +290,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   std::atomic<bool> closing_{false};
   std::atomic<bool> silent_{false};
   std::atomic<bool> takes_streams_{true};
+  std::atomic<uint64_t> cluster_id_{0};
   std::atomic<int> requests_{0};
   std::atomic<int> batches_{0};
   std::atomic<int> status_calls_{0};

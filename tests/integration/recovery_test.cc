@@ -159,6 +159,31 @@ class RecoveryTest : public ::testing::Test {
   std::unique_ptr<CheckedLoad> load_;
 };
 
+// It has seen revisions that are lost, and the old nodes are among its endpoints.
+TEST_F(RecoveryTest, AProgramThatRunsGoesOn) {
+  const auto client = Client::Connect(cluster_.Addresses());
+  ASSERT_TRUE(client->Put("before", "1").ok());
+  survivor_ = (leader_ + 1) % 3;
+  cluster_.Kill(survivor_);
+  ASSERT_TRUE(load_->WaitForMore(500));
+  const auto lost = client->Put("lost", "1");
+  ASSERT_TRUE(lost.ok()) << lost.status();
+  ASSERT_NO_FATAL_FAILURE(LoseAllBut(survivor_));
+  ExpectRuns(Recover("--force-new-quorum --yes"), 0, "is the only voter");
+  std::filesystem::rename(Aside(), cluster_.DataDirectory(lost_));
+  cluster_.Start(lost_);  // left behind, and it still answers whoever asks it
+  cluster_.Start(survivor_);
+  const auto put = client->Put("after", "2", {.deadline = seconds(30)});
+  ASSERT_TRUE(put.ok()) << put.status();
+  EXPECT_LT(put->revision, lost->revision) << "nothing was lost";
+  for (int i = 0; i < 50; ++i) {
+    const auto got = client->Get("after", {.policy = ReadPolicy::kAny});
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->by.node_id, ProcessCluster::Name(survivor_));
+  }
+  EXPECT_FALSE((*client->Get("lost")).has_value());
+}
+
 TEST_F(RecoveryTest, TheLeaderGoesOnAlone) { ExpectGoesOnAfter(leader_); }
 TEST_F(RecoveryTest, AFollowerGoesOnAlone) { ExpectGoesOnAfter((leader_ + 1) % 3); }
 

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "gtest/gtest.h"
+#include "replication/core/forced_quorum.h"
 #include "storage/file_util.h"
 #include "storage/text_record.h"
 #include "tests/support/storage_entries.h"
@@ -114,7 +115,7 @@ class NewQuorumTest : public testing::Test {
                       .incarnation = incarnation_};
     EXPECT_EQ(members.members[0], self);
     EXPECT_EQ(recovery.last.at, (Position{recovery.hard_state.term, Index(kept + 1)}));
-    EXPECT_GT(recovery.hard_state.term, Term(4));
+    EXPECT_EQ(recovery.hard_state.term, Term(kTermsOfHistory));
     EXPECT_EQ(recovery.hard_state.vote, NodeIdOf("n1"));
     EXPECT_LE(recovery.acknowledged, recovery.last.at.index) << "nothing is owed";
     ASSERT_FALSE(recovery.tail.empty());
@@ -200,6 +201,15 @@ TEST_F(NewQuorumTest, EachRecoveryBeginsAnotherHistory) {
   EXPECT_NE((*DataDirectory::Peek(path_))->history, first);
 }
 
+// Whatever was elected since the one before.
+TEST_F(NewQuorumTest, TheTermsOfAHistoryAreAboveThoseOfAllBefore) {
+  LogRecovery recovery{.hard_state = {.term = Term(kTermsOfHistory + 17)}};
+  const LogWrite write =
+      ForceQuorum(recovery, MembersNamed({"n1", "n2"}), NodeIdOf("n1"), /*incarnation=*/1, kNow);
+  EXPECT_EQ(write.hard_state->term, Term(2 * kTermsOfHistory));
+  EXPECT_EQ(write.entries[0]->term(), Term(2 * kTermsOfHistory));
+}
+
 TEST_F(NewQuorumTest, ALearnerBecomesAVoter) {
   Membership members = MembersNamed({"n1", "n2", "n3"});
   for (Member& member : members.members) {
@@ -281,6 +291,7 @@ TEST_F(NewQuorumTest, AnOnlyVoterGoesOnWithoutWhatItHasLost) {
   ASSERT_TRUE(forced.ok()) << forced;
   const LogRecovery recovery = RecoverLog();
   EXPECT_LT(recovery.last.at.index, Index(30));
+  EXPECT_EQ(recovery.last.at.term, Term(kTermsOfHistory));
   EXPECT_EQ(recovery.acknowledged, recovery.last.at.index);
 }
 

@@ -14,7 +14,8 @@
 //  2. A write is sent a second time only if its first sending was certainly without effect.
 //     Otherwise the caller hears UNKNOWN with reason kOutcomeUnknown: it may have been applied.
 //  3. token() never goes back, and a kOwnWrites read sees everything up to the token that stood
-//     when it was called.
+//     when it was called. But after the loss of a majority for ever, of which revisions are lost,
+//     the cluster has a new history: the token begins at 0 again as soon as a node tells of it.
 //  4. The destructor completes all pending calls, with CANCELLED or as invariant 2 demands, and
 //     then waits for the last callback to return. It must not run inside a callback.
 #pragma once
