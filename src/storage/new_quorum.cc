@@ -90,6 +90,12 @@ absl::Status NewQuorum::Check(bool accept_lost) const {
                     "written since: take another node",
                     identity.node_name));
   }
+  if (survivor_.acknowledged == Index()) {
+    return Refused(
+        fmt::format("{} has received nothing of the cluster's log yet: take another node, or begin "
+                    "a new cluster",
+                    identity.node_name));
+  }
   const bool whole = !survivor_.HasLostEntries() && !identity.recovery_unfinished;
   if (survivor_.LeadsAlone() && whole) {
     return Refused(

@@ -47,8 +47,9 @@ class NewQuorum {
 
   const Survivor& survivor() const { return survivor_; }
 
-  // kFailedPrecondition, in words for an operator: this node leads alone already, or belongs to the
-  // cluster no more; or its log has lost entries that it has acknowledged, unless `accept_lost`.
+  // kFailedPrecondition, in words for an operator: this node leads alone already, belongs to the
+  // cluster no more, or has received nothing of it yet; or its log has lost entries that it has
+  // acknowledged, unless `accept_lost`.
   absl::Status Check(bool accept_lost) const;
 
   // The cluster begins a new history, with this node as its only member: a voter. All that is in

@@ -41,6 +41,7 @@ void Checker::OnHardState(size_t node, const HardState& before, const HardState&
 
 void Checker::OnTruncate(size_t node, Index first) {
   context_.coverage->Count(Mark::kTruncation);
+  if (!Counts(node)) return;
   const auto& witnessed = disks_[node]->witnessed;
   for (size_t i = first.value(); i <= std::min(witnessed.size(), committed_.size()); ++i) {
     const CommittedEntry& entry = committed_[i - 1];
@@ -93,6 +94,7 @@ void Checker::CheckRelay(size_t node, const Message& message, const AppendMessag
 }
 
 void Checker::OnSend(size_t node, const Message& message) {
+  if (!Counts(node)) return;
   const HardState& on_disk = disks_[node]->hard_state;
   const auto* vote = std::get_if<VoteMessage>(&message.body);
   const auto* vote_ack = std::get_if<VoteAck>(&message.body);
@@ -125,6 +127,7 @@ void Checker::OnSend(size_t node, const Message& message) {
 
 void Checker::OnAppended(size_t node, const Replica& replica,
                          const std::vector<EntryPtr>& entries) {
+  if (!Counts(node)) return;
   const Core& core = replica.core();
   const uint64_t unapplied = replica.LagOf(core.self()).bytes;
   for (const EntryPtr& entry : entries) {
@@ -143,6 +146,7 @@ void Checker::OnAppended(size_t node, const Replica& replica,
 }
 
 void Checker::OnApplied(size_t node, const LogPoint& applied, uint64_t digest) {
+  if (!Counts(node)) return;
   const uint64_t index = applied.at.index.value();
   if (index > committed_.size()) {
     return Violate(
@@ -165,6 +169,7 @@ void Checker::OnRestart(size_t node) { commit_checked_[node] = Index(); }
 void Checker::AfterPerform(size_t node, const Replica& replica) {
   const Core& core = replica.core();
   core.CheckInvariants();
+  if (!Counts(node)) return;
   if (core.role() == Role::kLeader) {
     const auto [it, fresh] = leaders_.emplace(core.term(), core.self());
     if (it->second != core.self()) {
@@ -263,6 +268,47 @@ void Checker::Commit(size_t node, const Membership& membership, const Entry& ent
   }
 }
 
+void Checker::CutCommitted(size_t kept, Revision revision) {
+  committed_.resize(kept);
+  effects_.erase(effects_.upper_bound(revision), effects_.end());
+  std::erase_if(revision_of_value_, [revision](const auto& it) { return it.second > revision; });
+  leaders_.clear();
+  feeds_.clear();
+  chains_.clear();
+  std::fill(commit_checked_.begin(), commit_checked_.end(), Index());
+}
+
+void Checker::BeginHistory(size_t survivor) {
+  CheckHistories();
+  refused_.clear();  // what was replaced elsewhere may be all that is left
+  histories_.clear();
+  leader_level_.clear();
+  acknowledged_.clear();
+  const DiskImage& disk = *disks_[survivor];
+  LogPoint kept = disk.base.point;
+  SimState state = disk.state;
+  std::vector<CommandOutcome> outcomes;
+  for (const EntryPtr& entry : disk.log) {
+    if (entry->index() > state.applied.at.index) state.Apply(*entry, &outcomes);
+    const size_t place = entry->index().value() - 1;
+    if (place < committed_.size() && committed_[place].chain == entry->chain()) {
+      kept = entry->point();
+    }
+  }
+  CutCommitted(kept.at.index.value(), kept.revision);
+  membership_ = disk.membership();
+  history_ = disk.history;
+  // All that is in its log will be committed.
+  for (const auto& [key, stored] : state.data) {
+    histories_[key].push_back({.kind = HistoryOp::Kind::kPut,
+                               .value = stored.value,
+                               .begin_us = context_.now_us(),
+                               .end_us = context_.now_us(),
+                               .version = stored.version.value(),
+                               .who = "the recovery"});
+  }
+}
+
 void Checker::CheckChanges(size_t node, const Core& core) {
   if (core.role() != Role::kLeader || !core.CommittedInTerm()) return;
   size_t under_way = 0;
@@ -330,6 +376,7 @@ void Checker::OnAcknowledged(Revision revision) {
 }
 
 void Checker::OnBoundedRead(size_t node, Revision applied, uint64_t bound_us) {
+  if (!Counts(node)) return;
   // A slow clock sees less time pass than there was.
   const double slowest = 1.0 - context_.options->drift;
   const auto real_us = static_cast<uint64_t>(static_cast<double>(bound_us) / slowest) + 1000;

@@ -16,6 +16,8 @@
 //  8. Each write takes effect at most once; an acknowledged one at its revision, a refused one
 //     never.
 //     Of a change that an operator was told of a membership was committed after it was asked for.
+//     After the loss of a majority (R35) all this holds of what the survivor has, and of who is in
+//     its history; the others only must not disturb.
 //  9. Bounded reads are as fresh as they say, a client's own reads never go back, linearizable
 //     operations are linearizable.
 #pragma once
@@ -54,6 +56,14 @@ class Checker {
   // The node has performed.
   void AfterPerform(size_t node, const Replica& replica);
 
+  // A majority was lost, and what this node has is the cluster's history from now on. No client has
+  // a call under way; what they saw so far is judged by what was true before.
+  void BeginHistory(size_t survivor);
+  // Rises with each.
+  uint64_t history() const { return history_; }
+  // The node is in the latest one.
+  bool Counts(size_t node) const { return disks_[node]->history == history_; }
+
   // What a client did and was told. Times are those of the simulation.
   void OnOperation(const std::string& key, HistoryOp op) {
     histories_[key].push_back(std::move(op));
@@ -90,6 +100,8 @@ class Checker {
     std::string value;  // empty: a delete
   };
 
+  // All that follows is forgotten.
+  void CutCommitted(size_t kept, Revision revision);
   void CheckCommit(size_t node, const Core& core);
   void Commit(size_t node, const Membership& membership, const Entry& entry);
   void CommitMembership(const Entry& entry);
@@ -108,6 +120,7 @@ class Checker {
   std::vector<Membership> memberships_;
   std::vector<const DiskImage*> disks_;
   std::string violation_;
+  uint64_t history_ = 0;
 
   std::map<Term, NodeId> leaders_;
   std::set<std::tuple<Term, NodeId, NodeId>> feeds_;  // who was asked to feed whom

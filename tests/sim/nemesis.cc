@@ -48,6 +48,7 @@ void Nemesis::Start() {
   Every(rates.client_cut, &Nemesis::CutClient);
   Every(rates.upstream_cut, &Nemesis::CutUpstream);
   Every(rates.wipe, &Nemesis::Wipe);
+  Every(rates.terminate, &Nemesis::Terminate);
   for (size_t node = 0; node < nodes_->size(); ++node) ReviveLater(node);
 }
 
@@ -114,6 +115,8 @@ void Nemesis::CrashAll() {
 }
 
 void Nemesis::LosePower() { (*nodes_)[LeaderOrAny()]->Crash(/*power=*/true); }
+
+void Nemesis::Terminate() { (*nodes_)[LeaderOrAny()]->Terminate(); }
 
 void Nemesis::Pause() { Freeze(LeaderOrAny(), /*whole_host=*/random_.Chance(0.5)); }
 

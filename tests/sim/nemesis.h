@@ -40,6 +40,7 @@ class Nemesis {
   void Crash();
   void CrashAll();
   void LosePower();
+  void Terminate();
   void Pause();
   void Freeze(size_t number, bool whole_host);
   void Partition();

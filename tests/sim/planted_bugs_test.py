@@ -16,7 +16,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE / 'planted_bugs.txt'
-SEARCHED_SEEDS = 3000
+SEARCHED_SEEDS = 6000
 BUGS_MIN = 12
 
 

@@ -36,14 +36,17 @@ SimClient::SimClient(const SimContext& context, size_t client, size_t nodes, Sim
       heard_us_(nodes) {}
 
 void SimClient::Start(size_t calls) {
+  stopped_ = false;
+  ++starts_;
   Refresh();
   for (size_t i = 0; i < calls; ++i) Think();
 }
 
 void SimClient::Think() {
-  context_.scheduler->After(Exponential(&random_, context_.options->think_mean_us), [this] {
-    if (!stopped_) Begin(DrawCall());
-  });
+  context_.scheduler->After(Exponential(&random_, context_.options->think_mean_us),
+                            [this, start = starts_] {
+                              if (!stopped_ && start == starts_) Begin(DrawCall());
+                            });
 }
 
 SimClient::Call SimClient::DrawCall() {
@@ -165,11 +168,18 @@ void SimClient::OnBroken(size_t node) {
 void SimClient::OnResponse(size_t node, Response response) {
   heard_us_[node] = context_.now_us();
   view_.MarkUp(node);
+  const uint64_t before = view_.cluster_id();
   view_.Observe(node, {.node_id = response.node,
                        .leader_id = response.leader,
                        .term = response.term,
                        .applied = response.applied,
-                       .staleness_ms = response.staleness_ms});
+                       .staleness_ms = response.staleness_ms,
+                       .cluster_id = response.cluster_id});
+  if (before != 0 && before != view_.cluster_id()) {  // as the dispatcher does
+    context_.coverage->Count(Mark::kHistoryLearnt);
+    token_ = Revision();
+  }
+  if (view_.node(node).foreign) return OnForeign(node, response.id);
   if (!response.members.members.empty()) view_.ObserveMembers(response.members);
   const auto it = calls_.find(response.id);
   if (it == calls_.end() || it->second.to != node) return;
@@ -180,6 +190,17 @@ void SimClient::OnResponse(size_t node, Response response) {
                          .error = response.error,
                          .address = NodeName(node),
                          .slot = node});
+}
+
+// A real client knows who the node is before it sends anything.
+void SimClient::OnForeign(size_t node, uint64_t attempt) {
+  context_.coverage->Count(Mark::kLeftBehindAnswers);
+  const auto it = calls_.find(attempt);
+  if (it == calls_.end() || it->second.to != node) return;
+  Conclude(attempt, {.happened = Happened::kNotSent,
+                     .error = absl::UnavailableError("left behind by a recovery"),
+                     .address = NodeName(node),
+                     .slot = node});
 }
 
 client::Circumstances SimClient::CircumstancesAfter(const Call& call,

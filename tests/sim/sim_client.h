@@ -19,7 +19,7 @@ class SimClient {
 
   // Makes calls at random until Stop.
   void Start(size_t calls);
-  // Begins no further calls.
+  // Begins no further calls, until it is started again.
   void Stop() { stopped_ = true; }
   size_t calls_under_way() const { return calls_.size(); }
 
@@ -53,6 +53,7 @@ class SimClient {
   void Route(uint64_t id);
   void Conclude(uint64_t id, client::Outcome outcome);
   client::Circumstances CircumstancesAfter(const Call& call, const client::Outcome& outcome);
+  void OnForeign(size_t node, uint64_t attempt);
   void OnSlow(uint64_t id);
   void OnDeadline(uint64_t id);
   void Succeed(uint64_t id, const Response& response);
@@ -78,6 +79,7 @@ class SimClient {
   Revision token_;
   uint64_t refreshed_us_ = 0;
   bool stopped_ = false;
+  uint64_t starts_ = 0;
   int probe_step_ = 0;
   std::string probe_error_ = "not tried";
 };

@@ -172,6 +172,11 @@ void SimLogStore::FinishSync(size_t writes) {
   if (!waiting_.empty()) BeginSync();
 }
 
+void SimLogStore::WriteAtOnce(const LogWrite& write) {
+  WriteToImage(write);
+  image_->acknowledged = image_->last().at.index;
+}
+
 void SimLogStore::WriteToImage(const LogWrite& write) {
   if (write.hard_state) {
     context_.checker->OnHardState(node_, image_->hard_state, *write.hard_state);

@@ -43,7 +43,10 @@ struct DiskImage {
   Index acknowledged;                // the mark
   SimState state;                    // as of the last flush
   std::optional<SimState> incoming;  // a snapshot that was fetched whole
+  // One of which a part was fetched, and from whom.
+  std::optional<std::pair<NodeId, SimState>> partial;
   uint64_t incarnation = 1;          // another one after a wipe
+  uint64_t history = 0;              // of the cluster; another one after the loss of a majority
   std::map<NodeId, uint64_t> peers;  // the incarnations in which others were seen first
   // Term and chain of whatever was durable here, by index from 1, even if damage has taken it
   // since.
@@ -83,6 +86,8 @@ class SimLogStore final : public LogStore {
   void Trim(Index index) override;
   Index FirstIndex() const override;
 
+  // Before Start.
+  void WriteAtOnce(const LogWrite& write);
   // The process ends. Of the writes under way any number may have reached the disk, in order, each
   // as a whole.
   void Crash();

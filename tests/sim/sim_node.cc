@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "replication/core/forced_quorum.h"
+
 namespace skein::sim {
 namespace {
 
@@ -49,17 +51,6 @@ bool SimNode::IsDamaged() const {
   return disk_.acknowledged > disk_.last().at.index;
 }
 
-// A crash between the swap of the state and the reset of the log: see docs/disk_format.md.
-void SimNode::CompleteInstall() {
-  const std::optional<LogBase>& origin = disk_.state.origin;
-  if (!origin || origin->point.at.index <= disk_.base.point.at.index) return;
-  const EntryPtr entry = disk_.Find(origin->point.at.index);
-  if (entry != nullptr && entry->point() == origin->point) return;
-  context_.coverage->Count(Mark::kInstallCompleted);
-  context_.trace->Say(NodeName(node_) + " completes the installation of a snapshot");
-  ResetLog(context_, node_, &disk_, LogBase(*origin));
-}
-
 // With a new release, now and then; always if it joins a cluster that needs one.
 void SimNode::MaybeUpgrade() {
   if (version_ == kProtocolVersion) return;
@@ -87,8 +78,8 @@ void SimNode::Start() {
       options, NodeId(node_ + 1), *process.log_store->Recover(), process.log_store.get(),
       process.state.get(), static_cast<Transport*>(this), static_cast<SnapshotFetcher*>(this),
       static_cast<Observer*>(this), &clock_, random.Fork("replica"));
-  process.server = std::make_unique<SimServer>(context_, node_, process.replica.get(),
-                                               process.state.get(), &clock_, rpc_);
+  process.server = std::make_unique<SimServer>(
+      context_, node_, disk_.history, process.replica.get(), process.state.get(), &clock_, rpc_);
   process.log_store->Start(this);
   process.state->Start(this);
   role_ = Role::kFollower;
@@ -132,6 +123,29 @@ void SimNode::End() {
   rpc_->OnEnd(node_);
 }
 
+void SimNode::Terminate() {
+  if (!process_ || paused_ || process_->stopping) return;
+  context_.coverage->Count(Mark::kTerminate);
+  context_.trace->Say(NodeName(node_) + " is told to stop");
+  process_->stopping = true;
+  const CoreOptions& core = context_.options->replica.core;
+  if (process_->replica->core().role() == Role::kLeader) Transfer(NodeId(), [](absl::Status) {});
+  AwaitHandover(clock_.MonotonicMicros() + core.election_ticks_max * core.tick_ms * 1000);
+}
+
+void SimNode::AwaitHandover(uint64_t deadline_us) {
+  const Core& core = process_->replica->core();
+  const bool follows = core.role() != Role::kLeader && core.leader() != NodeId();
+  if (!paused_ && (follows || clock_.MonotonicMicros() >= deadline_us)) {
+    process_->replica->Stop();
+    return Wake();
+  }
+  context_.scheduler->After(context_.options->replica.core.tick_ms * 500,
+                            [this, deadline_us, alive = process_->alive] {
+                              if (*alive) AwaitHandover(deadline_us);
+                            });
+}
+
 void SimNode::Pause() {
   if (!process_ || paused_) return;
   context_.coverage->Count(Mark::kPause);
@@ -160,9 +174,28 @@ void SimNode::Wipe(const Membership& members, bool lost) {
   auto witnessed = std::exchange(disk_, {}).witnessed;
   if (lost) disk_.witnessed = std::move(witnessed);
   disk_.incarnation = incarnation;
+  disk_.history = context_.checker->history();
   disk_.base.membership = members;
   disk_.state.membership = members;
   network_->Forget(node_);
+}
+
+// As NewQuorum does with a data directory, lost entries accepted.
+void SimNode::ForceQuorum(uint64_t history) {
+  context_.coverage->Count(Mark::kQuorumForced);
+  context_.trace->Say(NodeName(node_) + " goes on alone");
+  CompleteInstall();
+  if (disk_.state.applied.at.index > disk_.last().at.index) {
+    ResetLog(context_, node_, &disk_, LogBase{disk_.state.applied, disk_.state.membership});
+  }
+  disk_.acknowledged = std::min(disk_.acknowledged, disk_.last().at.index);
+  disk_.incoming.reset();
+  disk_.partial.reset();
+  disk_.peers.clear();
+  disk_.history = history;
+  SimLogStore log(context_, node_, &disk_, &faults_, random_.Fork("recovery"));
+  log.WriteAtOnce(skein::ForceQuorum(*log.Recover(), disk_.membership().membership,
+                                     NodeId(node_ + 1), disk_.incarnation, clock_.WallMillis()));
 }
 
 void SimNode::Change(const MembershipChange& change, std::function<void(absl::Status)> done) {
@@ -180,6 +213,10 @@ void SimNode::Transfer(NodeId target, std::function<void(absl::Status)> done) {
 // What its transport finds out when a stream is opened, and its data directory remembers.
 bool SimNode::Admits(const SimNode& sender) {
   if (!process_ || !sender.process_) return true;
+  if (sender.disk_.history != disk_.history) {
+    context_.coverage->Count(Mark::kLeftBehindKnocks);
+    return false;
+  }
   const NodeId id(sender.node_ + 1);
   const MembershipsInForce& mine = process_->memberships;
   const SenderClaim claim{id, NodeName(sender.node_), sender.disk_.incarnation,
@@ -223,52 +260,6 @@ void SimNode::RecordIncarnations() {
     Change(RecordIncarnation{member.id, other.disk_.incarnation}, [](const absl::Status&) {});
     return;
   }
-}
-
-void SimNode::Fetch(const SnapshotFetch& fetch) {
-  process_->fetch = {fetch.id, Index()};
-  TellOfFetch(fetch.id);
-  context_.scheduler->After(1 + Exponential(&random_, context_.options->fetch_mean_us),
-                            [this, fetch, alive = process_->alive] {
-                              if (*alive && process_->fetch.id == fetch.id) FetchFrom(fetch);
-                            });
-}
-
-// Also if it does not get on.
-void SimNode::TellOfFetch(uint64_t id) {
-  Post(SnapshotFetching{id, process_->fetch.index, 0, 1});
-  const CoreOptions& core = context_.options->replica.core;
-  context_.scheduler->After(core.snapshot_silence_ticks * core.tick_ms * 1000 / 8,
-                            [this, id, alive = process_->alive] {
-                              if (*alive && process_->fetch.id == id) TellOfFetch(id);
-                            });
-}
-
-// What the source has applied; it takes as long again until all of it is here.
-void SimNode::FetchFrom(const SnapshotFetch& fetch) {
-  SimNode& source = hooks_.node(fetch.source);
-  const bool reached =
-      network_->Reaches(node_, source.node_) && network_->Reaches(source.node_, node_);
-  const bool fails = !network_->calm() && random_.Chance(context_.options->fetch_fails);
-  const bool works = reached && source.process_ != nullptr && !source.paused_ && !fails &&
-                     source.process_->state->Recovered().at.index >= fetch.at_least;
-  if (!works) {
-    context_.coverage->Count(Mark::kSnapshotFailed);
-    process_->fetch = {};
-    return Post(SnapshotFetched{
-        fetch.id, absl::UnavailableError(NodeName(source.node_) + " broke off, or has none")});
-  }
-  const SimState state = source.process_->state->state();
-  process_->fetch.index = state.applied.at.index;
-  context_.scheduler->After(
-      1 + Exponential(&random_, context_.options->fetch_mean_us),
-      [this, fetch, state, alive = process_->alive] {
-        if (!*alive || process_->fetch.id != fetch.id) return;
-        context_.coverage->Count(Mark::kSnapshotFetched);
-        process_->fetch = {};
-        disk_.incoming = state;
-        Post(SnapshotFetched{fetch.id, LogBase{state.applied, state.membership}});
-      });
 }
 
 void SimNode::Post(Event event) {
@@ -356,6 +347,7 @@ void SimNode::ScheduleFlush() {
 void SimNode::OnFatal() {
   const std::string reason(process_->replica->fatal().message());
   context_.trace->Say(fmt::format("{} stops: {}", NodeName(node_), reason));
+  if (process_->stopping) disk_.state = process_->state->state();
   const bool disk_failed = absl::IsUnavailable(process_->replica->fatal());
   if (!disk_failed) context_.checker->Violate(NodeName(node_) + " stops: " + reason);
   End();
@@ -375,15 +367,6 @@ void SimNode::Send(Message message) {
   context_.checker->OnSend(node_, message);
   network_->Send(node_, message);
   if (std::holds_alternative<HeartbeatMessage>(message.body)) hooks_.on_heartbeat();
-}
-
-// Now and then, before the reset of its log is on the disk.
-void SimNode::CrashAmidInstall() {
-  const bool wild = context_.options->faults.crash != 0 && !network_->calm();
-  if (!wild || !random_.Chance(0.3)) return;
-  context_.scheduler->After(1, [this, alive = process_->alive] {
-    if (*alive && !network_->calm()) Crash(/*power=*/false);
-  });
 }
 
 // R27: nobody is sent what came with a later version than its own.

@@ -53,14 +53,18 @@ class SimNode final : public EventSink,
   void Start();
   // kill -9. `power`: of the whole host.
   void Crash(bool power);
+  // SIGTERM: it hands over, answers whoever waits, and ends (R28).
+  void Terminate();
   void Pause();
   void Resume();
   void JumpWallClock(int64_t delta_ms) { clock_.wall_offset_ms += delta_ms; }
   // While it is down: the log loses its entries from `first` on.
   void DamageLog(Index first);
   // While it is down: its data directory is replaced by an empty one, which belongs to a cluster of
-  // these members. `lost`: though it is one of them, and what it acknowledged counts.
+  // these members, or to none. `lost`: though it is one of them, and what it acknowledged counts.
   void Wipe(const Membership& members, bool lost);
+  // While it is down: it goes on alone, in a new history of the cluster (R35).
+  void ForceQuorum(uint64_t history);
   // While it is down.
   void MoveTo(std::string host) { host_ = std::move(host); }
   // It has a data directory, and may be started.
@@ -99,10 +103,12 @@ class SimNode final : public EventSink,
     bool run_due = false;
     uint64_t ticks_due = 0;
     bool missed_ticks = false;
+    bool stopping = false;  // it was told to
     struct {
       uint64_t id = 0;
       Index index;
-    } fetch;  // that is under way
+    } fetch;             // that is under way
+    size_t serving = 0;  // others that fetch from it
     MembershipsInForce memberships;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   };
@@ -116,8 +122,12 @@ class SimNode final : public EventSink,
   void OnMembership(const MembershipsInForce& memberships) override;
   void OnNotice(const std::string& notice) override;
 
+  void AwaitHandover(uint64_t deadline_us);
   void CompleteInstall();
   void FetchFrom(const SnapshotFetch& fetch);
+  bool CanFetchFrom(const SimNode& source);
+  void FinishFetch(const SnapshotFetch& fetch, bool served);
+  void FetchFails(const SnapshotFetch& fetch, const std::string& why);
   void TellOfFetch(uint64_t id);
   void RecordIncarnations();
   void Wake();

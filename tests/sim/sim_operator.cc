@@ -70,9 +70,35 @@ SimNode* SimOperator::SomeLeader() {
   return leaders.empty() ? nullptr : leaders[random_.Below(leaders.size())];
 }
 
+void SimOperator::OnMajorityLost() {
+  majority_is_lost_ = true;
+  kept_down_before_ = std::exchange(kept_down_, std::vector<bool>(nodes_->size(), true));
+  for (const auto& node : *nodes_) node->Crash(/*power=*/false);
+}
+
+void SimOperator::AfterMajorityLoss(bool recovered) {
+  majority_is_lost_ = false;
+  kept_down_ = std::move(kept_down_before_);
+  if (!recovered) return;
+  for (const auto& node : *nodes_) kept_down_[node->number()] = !node->born();
+  for (const auto& node : *nodes_) {
+    if (IsMember(node->number())) KeepOthersOff(node->number());
+  }
+  must_go_.assign(nodes_->size(), false);
+}
+
+std::vector<const SimNode*> SimOperator::NodesThatCount() const {
+  std::vector<const SimNode*> nodes;
+  for (const auto& node : *nodes_) {
+    if (context_.checker->Counts(node->number())) nodes.push_back(node.get());
+  }
+  return nodes;
+}
+
 bool SimOperator::ChangeIsUnderWay() const {
   const Index committed = context_.checker->membership().index;
-  return std::any_of(nodes_->begin(), nodes_->end(), [committed](const auto& node) {
+  const auto nodes = NodesThatCount();
+  return std::any_of(nodes.begin(), nodes.end(), [committed](const SimNode* node) {
     if (node->disk().membership().index > committed) return true;
     return node->alive() && node->replica()->core().memberships().newest.index > committed;
   });
@@ -82,7 +108,8 @@ bool SimOperator::ChangeIsUnderWay() const {
 bool SimOperator::IsMember(size_t node) const {
   const NodeId id = IdOf(node);
   if (context_.checker->membership().membership.Find(id) != nullptr) return true;
-  return std::any_of(nodes_->begin(), nodes_->end(), [id](const auto& other) {
+  const auto nodes = NodesThatCount();
+  return std::any_of(nodes.begin(), nodes.end(), [id](const SimNode* other) {
     if (other->disk().membership().membership.Find(id) == nullptr) {
       return other->alive() && other->replica()->core().membership().Find(id) != nullptr;
     }
@@ -105,7 +132,7 @@ std::set<std::string> SimOperator::HostsInUse() const {
     for (const Member& member : membership.members) hosts.insert(HostOf(member.address));
   };
   add(context_.checker->membership().membership);
-  for (const auto& node : *nodes_) {
+  for (const SimNode* node : NodesThatCount()) {
     if (node->disk().membership().index > Index()) add(node->disk().membership().membership);
     if (node->alive()) add(node->replica()->core().membership());
   }
@@ -139,7 +166,10 @@ void SimOperator::OnLeader(size_t node) {
   if (context_.options->faults.change == 0 || !random_.Chance(0.5)) return;
   context_.scheduler->After(random_.Below(2000), [this, node] {
     SimNode* leader = (*nodes_)[node].get();
-    if (!stopped_ && leader->alive() && !leader->paused()) ChangeBy(leader);
+    if (stopped_ || !leader->alive() || leader->paused()) return;
+    // What changes the quorums is the worst that can be asked for now.
+    if (MemberThatMustGo() || random_.Chance(0.3)) return ChangeBy(leader);
+    random_.Chance(0.5) ? Promote(leader) : Remove(leader);
   });
 }
 
@@ -216,8 +246,19 @@ bool SimOperator::FreeHostOf(size_t node) {
   return true;
 }
 
+// Whoever was on the node's machine before, and is no member, does not come back there.
+void SimOperator::KeepOthersOff(size_t node) {
+  for (const auto& other : *nodes_) {
+    const bool there = other->host() == (*nodes_)[node]->host() && other->number() != node;
+    if (there && !IsMember(other->number())) kept_down_[other->number()] = true;
+  }
+}
+
 // With what it is told of the cluster, if it was added.
 void SimOperator::Join(size_t node) {
+  if (majority_is_lost_) {
+    return context_.scheduler->After(random_.Below(1'000'000), [this, node] { Join(node); });
+  }
   SimNode& joining = *(*nodes_)[node];
   const Membership& members = context_.checker->membership().membership;
   const Member* member = members.Find(IdOf(node));
@@ -227,9 +268,11 @@ void SimOperator::Join(size_t node) {
   if (!FreeHostOf(node)) {
     return context_.scheduler->After(random_.Below(1'000'000), [this, node] { Join(node); });
   }
+  KeepOthersOff(node);
   kept_down_[node] = false;
   // Some come back with what they had when they were removed.
-  const bool returns = !must_go_[node] && joining.disk().hard_state.term > Term(0);
+  const bool returns =
+      !must_go_[node] && joining.disk().hard_state.term > Term(0) && context_.checker->Counts(node);
   if (returns && random_.Chance(0.4)) {
     context_.coverage->Count(Mark::kMemberReturned);
     context_.trace->Say(NodeName(node) + " has its old data directory");
@@ -276,8 +319,9 @@ void SimOperator::Remove(SimNode* leader) {
   if (const std::optional<size_t> lost = MemberThatMustGo()) node = *lost;
   // A voter with a damaged log does not vote, and nobody can repair it without a leader: nobody
   // takes another one away from beside it.
-  const bool damage = std::any_of(nodes_->begin(), nodes_->end(),
-                                  [](const auto& other) { return other->IsDamaged(); });
+  const auto nodes = NodesThatCount();
+  const bool damage = std::any_of(nodes.begin(), nodes.end(),
+                                  [](const SimNode* other) { return other->IsDamaged(); });
   if (damage && !must_go_[node]) return;
   const bool itself = node == leader->number();
   const bool force = random_.Chance(0.2);

@@ -37,6 +37,11 @@ class SimOperator {
   // where another member is.
   void OnWiped(size_t node) { must_go_[node] = true; }
   bool MustGo(size_t node) const { return must_go_[node]; }
+  // A majority is lost: all are down, and stay so.
+  void OnMajorityLost();
+  // Whoever has a data directory may be started again; lost ones have none. `recovered`: in a new
+  // history. Else nothing was lost.
+  void AfterMajorityLoss(bool recovered);
   // Some node goes by a membership that is not committed.
   bool ChangeIsUnderWay() const;
 
@@ -56,18 +61,23 @@ class SimOperator {
       std::function<void(bool)> then = [](bool) {});
   void AfterRemoval(size_t node);
   void Join(size_t node);
+  // Those of the cluster's latest history.
+  std::vector<const SimNode*> NodesThatCount() const;
   // One of those that take themselves for the leader; null: nobody does.
   SimNode* SomeLeader();
   bool IsMember(size_t node) const;
   std::set<std::string> HostsInUse() const;
   std::string AddressForNew(size_t node);
   bool FreeHostOf(size_t node);
+  void KeepOthersOff(size_t node);
   std::optional<size_t> MemberThatMustGo() const;
 
   const SimContext context_;
   Nodes* const nodes_;
   Random random_;
   bool stopped_ = false;
+  bool majority_is_lost_ = false;
+  std::vector<bool> kept_down_before_;
   std::vector<bool> kept_down_;
   std::vector<bool> must_go_;
 };

@@ -16,6 +16,9 @@ struct NamedRate {
   uint64_t FaultRates::*rate;
   uint64_t mean_min_us;  // when it is drawn at all
   uint64_t mean_max_us;
+  // Drawn apart from the others, which stay as they were without it, and more seldom: it ends what
+  // they have begun.
+  bool of_its_own = false;
 };
 
 constexpr uint64_t kSecond = 1'000'000;
@@ -42,6 +45,8 @@ constexpr NamedRate kRates[] = {
     {"wipe", &FaultRates::wipe, 2 * kSecond, 20 * kSecond},
     {"change", &FaultRates::change, kSecond / 10, 3 * kSecond},
     {"transfer", &FaultRates::transfer, kSecond / 5, 5 * kSecond},
+    {"terminate", &FaultRates::terminate, kSecond / 2, 10 * kSecond, true},
+    {"majority-loss", &FaultRates::majority_loss, 2 * kSecond, 20 * kSecond, true},
 };
 
 struct NamedChance {
@@ -133,6 +138,9 @@ void DrawTurmoil(Random* random, const FaultChoice& choice, SimOptions* options)
   core.window_bytes_max = std::max(core.window_bytes_max, core.append_bytes_max);
   options->think_mean_us = OneOf<uint64_t>(random, {5'000, 20'000});
   options->revive_mean_us = 30'000;
+  for (const NamedRate& rate : kRates) {
+    if (rate.of_its_own && !choice.Has(rate.name, false)) options->faults.*(rate.rate) = 0;
+  }
   // Of an even number of voters one more and one less can have quorums that do not meet.
   if (random->Chance(0.5) && choice.Has("change", true)) {
     options->voters = 4;
@@ -165,14 +173,18 @@ SimOptions DrawOptions(uint64_t seed, const FaultChoice& choice) {
   options.spares = OneOf<size_t>(&random, {0, 1, 2});
   Random behind = random.Fork("behind");
   options.replica.unapplied_bytes_max = OneOf<uint64_t>(&behind, {100, 2000, 64 << 20});
+  Random sources = random.Fork("snapshots");
+  options.snapshots_max = OneOf<size_t>(&sources, {1, 1, 4});
   DrawLimits(&random, &options);
   DrawLoad(&random, &options);
   // Some seeds have many faults, some few.
   options.revive_mean_us = OneOf<uint64_t>(&random, {30'000, 400'000, 2'000'000});
   const double share = OneOf<double>(&random, {0.15, 0.35, 0.6});
   for (const NamedRate& rate : kRates) {
-    const bool drawn = random.Chance(share);
-    const uint64_t mean_us = LogUniform(&random, rate.mean_min_us, rate.mean_max_us);
+    Random own = random.Fork(rate.name);
+    Random* const draws = rate.of_its_own ? &own : &random;
+    const bool drawn = draws->Chance(rate.of_its_own ? share / 4 : share);
+    const uint64_t mean_us = LogUniform(draws, rate.mean_min_us, rate.mean_max_us);
     if (choice.Has(rate.name, drawn)) options.faults.*(rate.rate) = mean_us;
   }
   for (const NamedChance& chance : kChances) {

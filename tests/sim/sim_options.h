@@ -29,14 +29,16 @@ struct FaultRates {
   uint64_t disk_stall = 0;
   uint64_t disk_error = 0;
   uint64_t disk_full = 0;
-  uint64_t damage = 0;        // a log is cut amid acknowledged entries while its node is down
-  uint64_t wall_jump = 0;     // of a wall clock, in either direction
-  uint64_t client_cut = 0;    // a client loses a node
-  uint64_t upstream_cut = 0;  // a learner and its upstream lose each other
-  uint64_t wipe = 0;          // a node's data directory is replaced by an empty one
+  uint64_t damage = 0;         // a log is cut amid acknowledged entries while its node is down
+  uint64_t wall_jump = 0;      // of a wall clock, in either direction
+  uint64_t client_cut = 0;     // a client loses a node
+  uint64_t upstream_cut = 0;   // a learner and its upstream lose each other
+  uint64_t wipe = 0;           // a node's data directory is replaced by an empty one
+  uint64_t majority_loss = 0;  // for ever, disks and all
   // Not faults: what operators do.
-  uint64_t change = 0;    // of the membership
-  uint64_t transfer = 0;  // of leadership
+  uint64_t change = 0;     // of the membership
+  uint64_t transfer = 0;   // of leadership
+  uint64_t terminate = 0;  // a process is told to stop
 };
 
 struct SimOptions {
@@ -64,6 +66,7 @@ struct SimOptions {
 
   uint64_t fetch_mean_us = 50'000;  // of a snapshot
   double fetch_fails = 0;
+  size_t snapshots_max = 4;  // that a node sends at once
 
   uint64_t revive_mean_us = 400'000;  // until a process that has ended is started again
 

@@ -37,6 +37,7 @@ struct Response {
   AckLevel reached = AckLevel::kQuorum;
   // What the node says of itself.
   std::string node;
+  uint64_t cluster_id = 0;
   std::string leader;  // empty: knows of none
   Term term;
   Revision applied;

@@ -25,9 +25,15 @@ absl::Status Refuse(absl::StatusCode code, ErrorReason reason, const std::string
 
 }  // namespace
 
-SimServer::SimServer(const SimContext& context, size_t node, Replica* replica,
+SimServer::SimServer(const SimContext& context, size_t node, uint64_t history, Replica* replica,
                      const SimStateMachine* state, const Clock* clock, SimRpc* rpc)
-    : context_(context), node_(node), replica_(replica), state_(state), clock_(clock), rpc_(rpc) {}
+    : context_(context),
+      node_(node),
+      cluster_id_(history + 1),
+      replica_(replica),
+      state_(state),
+      clock_(clock),
+      rpc_(rpc) {}
 
 void SimServer::OnRequest(Request request) {
   switch (request.kind) {
@@ -214,6 +220,7 @@ void SimServer::Reply(const Request& request, Response response) {
   const Core& core = replica_->core();
   response.id = request.id;
   response.node = NodeName(node_);
+  response.cluster_id = cluster_id_;
   const NodeId leader = core.leader();
   if (leader != NodeId()) response.leader = NodeName(leader.value() - 1);
   response.term = core.term();

@@ -13,8 +13,8 @@ namespace skein::sim {
 class SimServer {
  public:
   // Lives as long as the process.
-  SimServer(const SimContext& context, size_t node, Replica* replica, const SimStateMachine* state,
-            const Clock* clock, SimRpc* rpc);
+  SimServer(const SimContext& context, size_t node, uint64_t history, Replica* replica,
+            const SimStateMachine* state, const Clock* clock, SimRpc* rpc);
   ~SimServer() { *alive_ = false; }
 
   void OnRequest(Request request);
@@ -41,6 +41,7 @@ class SimServer {
 
   const SimContext context_;
   const size_t node_;
+  const uint64_t cluster_id_;
   Replica* const replica_;
   const SimStateMachine* const state_;
   const Clock* const clock_;

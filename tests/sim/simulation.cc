@@ -71,6 +71,9 @@ Simulation::Simulation(const SimOptions& options, const RunLimits& limits, size_
   operator_ = std::make_unique<SimOperator>(context_, &nodes_, random.Fork("operator"));
   nemesis_ = std::make_unique<Nemesis>(context_, &nodes_, operator_.get(), network_.get(),
                                        rpc_.get(), random.Fork("nemesis"));
+  recovery_ = std::make_unique<SimRecovery>(
+      context_, SimRecovery::Parts{&nodes_, &clients_, operator_.get(), network_.get()},
+      random.Fork("recovery"));
 }
 
 void Simulation::OnMessage(size_t node, Message message) {
@@ -111,9 +114,14 @@ void Simulation::Live() {
   }
   nemesis_->Start();
   operator_->Start();
-  while (checker_->violation().empty() && scheduler_.steps() < limits_.steps &&
-         scheduler_.now_us() < limits_.until_us && scheduler_.RunNext()) {
+  recovery_->Start();
+  const auto over = [this] {
+    return scheduler_.steps() >= limits_.steps || scheduler_.now_us() >= limits_.until_us;
+  };
+  while (checker_->violation().empty() && (!over() || recovery_->UnderWay()) &&
+         scheduler_.RunNext()) {
   }
+  recovery_->Stop();
 }
 
 void Simulation::Recover() {

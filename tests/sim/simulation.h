@@ -11,6 +11,7 @@
 #include "tests/sim/sim_client.h"
 #include "tests/sim/sim_network.h"
 #include "tests/sim/sim_node.h"
+#include "tests/sim/sim_recovery.h"
 #include "tests/sim/sim_rpc.h"
 
 namespace skein::sim {
@@ -71,6 +72,7 @@ class Simulation final : private NetworkEnds, private RpcEnds {
   std::vector<std::unique_ptr<SimClient>> clients_;  // the last one only probes
   std::unique_ptr<SimOperator> operator_;
   std::unique_ptr<Nemesis> nemesis_;
+  std::unique_ptr<SimRecovery> recovery_;
 };
 
 }  // namespace skein::sim

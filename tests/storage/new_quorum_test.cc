@@ -248,6 +248,17 @@ TEST_F(NewQuorumTest, ANodeWithoutALogIsRefused) {
   EXPECT_NE(Refusal().find("holds no log"), std::string::npos);
 }
 
+// It has joined, and no more: it does not even know how many histories there were.
+TEST_F(NewQuorumTest, ANodeThatHasReceivedNothingIsRefused) {
+  ASSERT_TRUE(DataDirectory::Open(path_, "prod", "n1").ok());
+  {
+    auto log = RocksLogStore::Open(options_, path_, MembersNamed({"n1", "n2"}));
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_TRUE((*log)->Recover().ok());
+  }
+  EXPECT_NE(Refusal(/*accept_lost=*/true).find("has received nothing"), std::string::npos);
+}
+
 TEST_F(NewQuorumTest, ALogThatLostItsEndMustBeAccepted) {
   MakeNode();
   AppendAndLose();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "common/planted_bug.h"
 
 namespace skein {
 namespace {
@@ -26,7 +27,9 @@ LogWrite ForceQuorum(const LogRecovery& recovery, const Membership& newest, Node
   only.incarnation = incarnation;
   HardState hard_state = recovery.hard_state;
   const Term latest = std::max(hard_state.term, recovery.last.at.term);
-  hard_state.term = Term((HistoryOf(latest) + 1) * kTermsOfHistory);
+  hard_state.term = SKEIN_PLANTED("history-keeps-terms")
+                        ? latest.Next()
+                        : Term((HistoryOf(latest) + 1) * kTermsOfHistory);
   hard_state.vote = self;
   const EntryPtr entry = Entry::Build(
       recovery.last, hard_state.term, EntryType::kMembership, 0, ClusterTime(recovery, wall_ms),
