@@ -101,14 +101,14 @@ class SlowSnapshotTest : public SnapshotTest {
  protected:
   SlowSnapshotTest() : SnapshotTest({"--snapshot-bytes-per-second", "6000000"}) {}
 
-  // How far the new node is, by the leader's word, once it has `bytes` and not all.
-  v1::CatchUp WaitForSnapshot(uint64_t bytes) {
+  // How far the node is, by the leader's word, once it has `bytes` and not all.
+  v1::CatchUp WaitForSnapshot(uint64_t bytes, int node = kNew) {
     v1::CatchUp catch_up;
     EXPECT_TRUE(WaitUntil(seconds(60), [&] {
       const int leader = cluster_.WaitForLeader();
       v1::StatusResponse status;
       if (leader < 0 || !RawNode(cluster_.Address(leader)).Status(&status).ok()) return false;
-      catch_up = MemberIn(status, ProcessCluster::Name(kNew)).catch_up();
+      catch_up = MemberIn(status, ProcessCluster::Name(node)).catch_up();
       return catch_up.way() == v1::CatchUp::WAY_SNAPSHOT && catch_up.bytes_done() > bytes &&
              catch_up.bytes_left() > 0 && catch_up.bytes_per_second() > 0;
     }));
@@ -147,6 +147,38 @@ TEST_F(SlowSnapshotTest, IsToldOfWhileItGoesOnThoughEitherSideIsKilled) {
   ExpectEverythingOn(kNew);
   cluster_.Start(source);
   ExpectEverythingOn(source);
+}
+
+// Its state is as old as it says, until the new one takes its place.
+TEST_F(SlowSnapshotTest, MeanwhileTheOldStateIsServedToWhoTakesAnything) {
+  const int away = cluster_.Others(leader_).front();
+  ASSERT_TRUE(client_->Put("old", "1").ok());
+  ASSERT_TRUE(cluster_.WaitForApplied(client_->token(), {away}, seconds(30)));
+  ASSERT_EQ(cluster_.Terminate(away, seconds(30)), 0);  // its state is on the disk
+  ASSERT_TRUE(client_->Put("old", "2").ok());
+  WriteMuch();
+  cluster_.Start(away);
+  WaitForSnapshot(0, away);
+  RawNode raw(cluster_.Address(away));
+  const auto read = [&raw](v1::Consistency consistency, uint64_t at_least = 0) {
+    v1::GetRequest request = GetOf("old", consistency, at_least);
+    request.mutable_read()->set_wait_ms(300);
+    request.mutable_read()->set_max_staleness_ms(1000);
+    v1::GetResponse got;
+    const grpc::Status status = raw.Get(request, &got);
+    return status.ok() ? got.value() : "refused";
+  };
+  EXPECT_EQ(read(v1::ANY), "1");
+  EXPECT_EQ(read(v1::LINEARIZABLE), "refused");
+  EXPECT_EQ(read(v1::BOUNDED), "refused");
+  EXPECT_EQ(read(v1::AT_LEAST, client_->token()), "refused");
+  EXPECT_EQ(read(v1::ANY), "1");
+  EXPECT_EQ(cluster_.Log(away).find("the log begins anew"), std::string::npos)
+      << "all this came too late";
+  EXPECT_TRUE(WaitForLog(away, "the log begins anew after the snapshot"));
+  ExpectEverythingOn(away);
+  EXPECT_EQ(read(v1::LINEARIZABLE), "2");
+  EXPECT_EQ(read(v1::BOUNDED), "2");
 }
 
 }  // namespace

@@ -210,7 +210,8 @@ class InstallCrashTest : public testing::Test {
 };
 
 // Of a log that is behind, as that of a node that was away.
-TEST_F(InstallCrashTest, OfANodeThatIsBehind) { CrashAtEverySecondPoint({}, 1); }
+TEST_F(InstallCrashTest, OfANodeThatIsBehindAtOddPoints) { CrashAtEverySecondPoint({}, 1); }
+TEST_F(InstallCrashTest, OfANodeThatIsBehindAtEvenPoints) { CrashAtEverySecondPoint({}, 2); }
 
 // Of a log that goes on elsewhere, beyond where the snapshot ends, as a former leader's does.
 class InstallCrashOfDivergentTest : public InstallCrashTest {

@@ -103,6 +103,37 @@ TEST_F(SnapshotStoreTest, WhatACrashHasLeftGoesAtTheStart) {
   EXPECT_TRUE(source_.BecomesEmpty("trash"));
 }
 
+// The source's state is what it was, and half a snapshot is given to nobody.
+TEST_F(SnapshotStoreTest, ACrashAtAnyChangeOfTheDiskLeavesTheStateAlone) {
+  FillSource();
+  int made = 0;
+  uint64_t point = 1;
+  for (bool crashed = true; crashed; ++point) {
+    SCOPED_TRACE(point);
+    Node node;
+    node.world.options().state_memtable_bytes = 64 << 10;
+    ASSERT_NO_FATAL_FAILURE(node.Open());
+    node.Apply(entries_);
+    FaultyFs& fs = node.world.fs();
+    fs.CrashAtChange(fs.changes() + point, {.sound_bytes = point * 97 % 900});
+    if (node.snapshots->Get(Index(1)).ok()) ++made;
+    crashed = fs.crashed();
+    node.world.LosePower();
+    ASSERT_NO_FATAL_FAILURE(node.Open());
+    EXPECT_TRUE(node.IsEmpty("snapshots"));
+    EXPECT_TRUE(node.BecomesEmpty("trash"));
+    // What was not flushed is in the log.
+    const size_t kept = node.state->Recovered().at.index.value();
+    if (kept < entries_.size()) {
+      node.Apply({entries_.begin() + static_cast<long>(kept), entries_.end()});
+    }
+    EXPECT_EQ(node.Digest(), source_.Digest());
+    EXPECT_TRUE(node.snapshots->Get(Index(1)).ok());
+  }
+  EXPECT_GT(point, 20U);
+  EXPECT_GT(made, 0);
+}
+
 TEST_F(SnapshotStoreTest, WhoComeTogetherGetTheSame) {
   FillSource();
   std::vector<std::shared_ptr<const Snapshot>> taken(4);
