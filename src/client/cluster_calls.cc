@@ -22,8 +22,11 @@ namespace {
 // One scan on one node, on the caller's thread.
 class ScanCall {
  public:
-  ScanCall(ChannelPool* channels, const std::string& address, std::chrono::milliseconds timeout)
-      : stub_(v1::Kv::NewStub(channels->Get(address))), timeout_(timeout) {}
+  ScanCall(const Dispatcher* dispatcher, ChannelPool* channels, const std::string& address,
+           std::chrono::milliseconds timeout)
+      : dispatcher_(dispatcher),
+        stub_(v1::Kv::NewStub(channels->Get(address))),
+        timeout_(timeout) {}
   ~ScanCall() {
     cq_.Shutdown();
     void* tag = nullptr;
@@ -38,13 +41,17 @@ class ScanCall {
     reader_ = stub_->PrepareAsyncScan(&context_, request, &cq_);
     reader_->StartCall(this);
     bool stopped = false;
+    bool ours = true;
     if (Await()) {
       while (!stopped && Next()) {
+        cluster_id_ = response_.node().cluster_id();
+        ours = dispatcher_->IsOurs(cluster_id_);
+        if (!ours) break;
         *answered = true;
         stopped = !Deliver(request, visit, result);
       }
     }
-    if (stopped) context_.TryCancel();
+    if (stopped || !ours) context_.TryCancel();
     grpc::Status status;
     reader_->Finish(&status, this);
     void* tag = nullptr;
@@ -52,8 +59,12 @@ class ScanCall {
     cq_.Next(&tag, &ok);
     *in_time = in_time_;
     if (stopped) return absl::OkStatus();
+    if (!ours) return absl::UnavailableError("the node is not in the cluster's latest history");
     return StatusOfCall(status);
   }
+
+  // Of the node that answered; 0: not told.
+  uint64_t cluster_id() const { return cluster_id_; }
 
  private:
   bool Next() {
@@ -92,14 +103,26 @@ class ScanCall {
     return false;
   }
 
+  const Dispatcher* const dispatcher_;
   std::unique_ptr<v1::Kv::Stub> stub_;
   const std::chrono::milliseconds timeout_;
   grpc::ClientContext context_;
   grpc::CompletionQueue cq_;
   std::unique_ptr<grpc::ClientAsyncReader<v1::ScanResponse>> reader_;
   v1::ScanResponse response_;
+  uint64_t cluster_id_ = 0;
   bool in_time_ = true;
 };
+
+// On the loop, which knows of no other history meanwhile.
+void RaiseToken(Dispatcher* dispatcher, uint64_t revision, uint64_t cluster_id) {
+  Notification done;
+  dispatcher->RunOnLoop([&](ClusterView*, Router*) {
+    if (dispatcher->IsOurs(cluster_id)) dispatcher->RaiseToken(revision);
+    done.Notify();
+  });
+  done.Wait();
+}
 
 struct Target {
   std::optional<size_t> slot;
@@ -190,13 +213,15 @@ absl::StatusOr<ScanResult> Scan(Dispatcher* dispatcher, ChannelPool* channels,
     ScanResult result;
     bool answered = false;
     bool in_time = true;
+    uint64_t cluster_id = 0;
     absl::Status status = absl::UnavailableError("no node takes the request now");
     if (target.slot.has_value()) {
-      ScanCall call(channels, target.address, timeout);
+      ScanCall call(dispatcher, channels, target.address, timeout);
       status = call.Run(request, visit, &result, &answered, &in_time);
+      cluster_id = call.cluster_id();
     }
     if (status.ok()) {
-      dispatcher->RaiseToken(result.by.applied_revision);
+      RaiseToken(dispatcher, result.by.applied_revision, cluster_id);
       return result;
     }
     if (answered) {
@@ -250,11 +275,12 @@ void Ask(ChannelPool* channels, const std::vector<std::string>& addresses,
   }
 }
 
-// The answer that knows best who the members are: of the leader in the newest term, else of the
-// node that has seen most. At least one node has answered.
+// The answer that knows best who the members are, of those in the latest history: of the leader in
+// the newest term, else of the node that has seen most. At least one node has answered.
 const v1::StatusResponse* MembersOfWhom(const Questions& questions) {
   const auto rank = [](const v1::StatusResponse& answer) {
-    return std::tuple(answer.role() == v1::ROLE_LEADER, answer.term(), answer.membership_index());
+    return std::tuple(HistoryOf(Term(answer.term())), answer.role() == v1::ROLE_LEADER,
+                      answer.term(), answer.membership_index());
   };
   const v1::StatusResponse* best = nullptr;
   for (const auto& question : questions) {
@@ -291,13 +317,18 @@ ClusterStatus Assemble(const Questions& questions) {
       errors[question->address] = question->status.error_message();
       continue;
     }
-    cluster.cluster_id = answer.cluster_id();
-    cluster.term = std::max(cluster.term, answer.term());
-    NodeStatus& node = nodes[answer.node_id()];
-    node = DecodeStatus(answer);
+    NodeStatus node = DecodeStatus(answer);
     node.address = question->address;
     node.member = false;  // until a list names it
+    // One that was left behind by a recovery is shown if there is no other of its name.
+    const bool ours = answer.cluster_id() == members_of->cluster_id();
+    if (ours) cluster.term = std::max(cluster.term, answer.term());
+    if (ours)
+      nodes.insert_or_assign(answer.node_id(), std::move(node));
+    else
+      nodes.try_emplace(answer.node_id(), std::move(node));
   }
+  cluster.cluster_id = members_of->cluster_id();
   if (from_leader) cluster.leader_id = members_of->node_id();
   for (const v1::MemberStatus& member : members_of->members()) {
     NodeStatus& node = nodes[member.id()];

@@ -35,10 +35,15 @@ bool ClusterView::AnotherLeaderClaimed(size_t slot) const {
 
 // Another cluster id is of a later history, or of an earlier one, or of another cluster.
 bool ClusterView::Belongs(const NodeReport& report) {
-  if (report.cluster_id == 0 || report.cluster_id == cluster_id_) return true;
-  if (cluster_id_ != 0 && HistoryOf(report.term) <= HistoryOf(term_)) return false;
-  if (cluster_id_ != 0) BeginHistory();
+  if (report.cluster_id == cluster_id_) return true;
+  const uint64_t id_of_name = report.cluster_id ^ report.history;
+  if (cluster_id_ != 0) {
+    const bool later = HistoryOf(report.term) > HistoryOf(term_);
+    if (id_of_name != id_of_name_ || !later) return false;
+    BeginHistory();
+  }
   cluster_id_ = report.cluster_id;
+  id_of_name_ = id_of_name;
   return true;
 }
 
@@ -57,8 +62,11 @@ void ClusterView::BeginHistory() {
 }
 
 bool ClusterView::Observe(size_t slot, const NodeReport& report) {
-  nodes_[slot].foreign = !Belongs(report);
-  if (nodes_[slot].foreign) return false;
+  if (report.cluster_id != 0) nodes_[slot].foreign = !Belongs(report);
+  if (nodes_[slot].foreign) {
+    MarkDown(slot);  // where it is advertised there may be another node of its name
+    return false;
+  }
   if (!report.node_id.empty() && nodes_[slot].id != report.node_id) {
     Identify(slot, report.node_id);
   }
@@ -121,6 +129,8 @@ void ClusterView::Advertise(const std::string& address, NodeBelief* node) {
 std::optional<size_t> ClusterView::ObserveLeaderHint(std::string_view id, std::string_view address,
                                                      Term term) {
   if (id.empty() || term < term_) return std::nullopt;
+  // That there is a later history is for a node to tell that is in it.
+  if (cluster_id_ != 0 && HistoryOf(term) != HistoryOf(term_)) return std::nullopt;
   std::optional<size_t> slot = FindId(id);
   if (!slot.has_value()) {
     if (address.empty()) return std::nullopt;

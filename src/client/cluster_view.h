@@ -68,6 +68,7 @@ struct NodeReport {
   Revision applied;
   int64_t staleness_ms = -1;
   uint64_t cluster_id = 0;  // another one in each history; 0: not told
+  uint64_t history = 0;     // 0: no majority was ever lost
 };
 
 class ClusterView {
@@ -125,9 +126,10 @@ class ClusterView {
   const bool discover_;
   std::vector<NodeBelief> nodes_;
   uint64_t cluster_id_ = 0;
-  Term term_;              // newest in which a leader was claimed
-  std::string leader_id_;  // in that term; empty: none yet
-  Index members_at_;       // of the member list in force
+  uint64_t id_of_name_ = 0;  // the same in all histories
+  Term term_;                // newest in which a leader was claimed
+  std::string leader_id_;    // in that term; empty: none yet
+  Index members_at_;         // of the member list in force
 };
 
 }  // namespace skein::client

@@ -171,15 +171,16 @@ AnsweredBy DecodeNode(const v1::NodeState& node) {
 }
 
 NodeReport ReportOf(const v1::NodeState& node) {
-  return {node.node_id(),      node.leader_id(),
-          Term(node.term()),   Revision(node.applied_revision()),
-          node.staleness_ms(), node.cluster_id()};
+  return {
+      node.node_id(),      node.leader_id(),  Term(node.term()), Revision(node.applied_revision()),
+      node.staleness_ms(), node.cluster_id(), node.history()};
 }
 
 NodeReport ReportOf(const v1::StatusResponse& status) {
   NodeReport report = {status.node_id(), status.leader_id(), Term(status.term()),
                        Revision(status.applied_revision()), status.staleness_ms()};
   if (!absl::SimpleHexAtoi(status.cluster_id(), &report.cluster_id)) report.cluster_id = 0;
+  if (!absl::SimpleHexAtoi(status.history(), &report.history)) report.history = 0;
   return report;
 }
 

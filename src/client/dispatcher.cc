@@ -184,7 +184,10 @@ void Dispatcher::Refresh() {
 }
 
 void Dispatcher::Abandon(size_t slot) {
-  LinkOf(slot).state = LinkState::kBroken;
+  Link& link = LinkOf(slot);
+  if (link.state != LinkState::kOpen) return;
+  link.state = LinkState::kBroken;
+  link.abandoned = true;
   wire_.Cancel(slot);
 }
 
@@ -192,7 +195,9 @@ void Dispatcher::Abandon(size_t slot) {
 bool Dispatcher::Observe(size_t slot, const NodeReport& report) {
   const uint64_t before = view_.cluster_id();
   const bool leader_changed = view_.Observe(slot, report);
-  if (before != 0 && view_.cluster_id() != before) token_.store(0, std::memory_order_release);
+  if (view_.cluster_id() == before) return leader_changed;
+  cluster_id_.store(view_.cluster_id(), std::memory_order_release);
+  if (before != 0) token_.store(0, std::memory_order_release);
   return leader_changed;
 }
 
@@ -327,7 +332,8 @@ void Dispatcher::OnClosed(size_t slot, const absl::Status& why) {
   view_.MarkDown(slot);
   WantRefresh();
   const std::string address = view_.node(slot).address;
-  const bool answered_all = DetailOf(why).reason == ErrorReason::kShuttingDown;
+  const bool answered_all =
+      !std::exchange(link.abandoned, false) && DetailOf(why).reason == ErrorReason::kShuttingDown;
   std::vector<uint64_t> ids;
   operations_.Collect(
       [slot](const Operation& operation) {
@@ -360,7 +366,7 @@ void Dispatcher::OnStatus(size_t slot, const absl::Status& error,
   }
   link.retry_at_us = 0;
   const bool changed = Observe(slot, ReportOf(status));
-  if (view_.node(slot).foreign) return;
+  if (view_.node(slot).foreign) return Abandon(slot);
   view_.ObserveMembers(MembersOf(status));
   if (!discovered_) {
     discovered_ = true;

@@ -56,6 +56,11 @@ class Dispatcher final : private WireEvents {
   uint64_t NowMicros() const { return clock_.MonotonicMicros(); }
   uint64_t token() const { return token_.load(std::memory_order_acquire); }
   void RaiseToken(uint64_t revision);
+  // That of an answer outside the streams. False: it is not of the history that goes on.
+  bool IsOurs(uint64_t cluster_id) const {
+    const uint64_t ours = cluster_id_.load(std::memory_order_acquire);
+    return cluster_id == 0 || ours == 0 || cluster_id == ours;
+  }
 
  private:
   enum class LinkState : uint8_t { kClosed, kOpening, kOpen, kBroken };
@@ -65,6 +70,7 @@ class Dispatcher final : private WireEvents {
     LinkState state = LinkState::kClosed;
     bool writing = false;
     bool asking_status = false;
+    bool abandoned = false;       // by this client: how it ends tells nothing of the node
     uint32_t failures = 0;        // in a row, to open or keep a stream
     uint64_t retry_at_us = 0;     // not opened before
     uint64_t heard_at_us = 0;     // an answer came
@@ -110,6 +116,7 @@ class Dispatcher final : private WireEvents {
   const SystemClock clock_;
 
   std::atomic<uint64_t> token_{0};
+  std::atomic<uint64_t> cluster_id_{0};  // as `view_` has it
 
   // Between callers and the loop.
   Mutex mu_;

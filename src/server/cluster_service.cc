@@ -1,5 +1,7 @@
 #include "server/cluster_service.h"
 
+#include <fmt/format.h>
+
 #include "server/version.h"
 
 namespace skein {
@@ -58,6 +60,7 @@ void ClusterService::FillStatus(const Replica& replica, v1::StatusResponse* resp
   if (core.leader() != NodeId()) leader = parts_.watch->Find(core.leader());
   response->set_node_id(parts_.view->node_name());
   response->set_cluster_id(facts_.cluster_id);
+  if (facts_.history != 0) response->set_history(fmt::format("{:016x}", facts_.history));
   response->set_incarnation(facts_.incarnation);
   response->set_version(kVersion);
   response->set_protocol_version(facts_.protocol_version);

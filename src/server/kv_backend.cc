@@ -9,10 +9,11 @@
 
 namespace skein {
 
-KvBackend::KvBackend(uint64_t cluster_id, const KvLimits& limits, const KvStateMachine* state,
+KvBackend::KvBackend(const Identity& identity, const KvLimits& limits, const KvStateMachine* state,
                      EventLoop* loop, ReadGate* gate, const NodeView* view, DiskRoom* disk_room,
                      const Clock* clock)
-    : cluster_id_(cluster_id),
+    : cluster_id_(identity.cluster_id),
+      history_(identity.history),
       limits_(limits),
       state_(state),
       loop_(loop),
@@ -281,6 +282,7 @@ void KvBackend::FillNode(v1::NodeState* node) const {
   const auto leadership = view_->leadership();
   node->set_node_id(view_->node_name());
   node->set_cluster_id(cluster_id_);
+  node->set_history(history_);
   node->set_leader_id(leadership->leader_name);
   node->set_term(leadership->term.value());
   node->set_applied_revision(state_->applied_revision().value());

@@ -16,6 +16,7 @@
 #include "server/node_view.h"
 #include "server/read_gate.h"
 #include "skein/v1/kv.pb.h"
+#include "storage/data_directory.h"
 #include "storage/kv_state_machine.h"
 
 namespace skein {
@@ -35,7 +36,7 @@ class KvBackend {
   using Written = absl::AnyInvocable<void(absl::StatusOr<ProposalResult>)>;
 
   // All outlive the backend.
-  KvBackend(uint64_t cluster_id, const KvLimits& limits, const KvStateMachine* state,
+  KvBackend(const Identity& identity, const KvLimits& limits, const KvStateMachine* state,
             EventLoop* loop, ReadGate* gate, const NodeView* view, DiskRoom* disk_room,
             const Clock* clock);
 
@@ -79,6 +80,7 @@ class KvBackend {
   ErrorDetail LeaderDetail(ErrorReason reason, const std::string& hint) const;
 
   const uint64_t cluster_id_;
+  const uint64_t history_;
   const KvLimits limits_;
   const KvStateMachine* const state_;
   EventLoop* const loop_;

@@ -192,8 +192,8 @@ void Node::Impl::MakeWireSide(PeerNotice notice) {
 
 void Node::Impl::MakeServices() {
   const Identity& identity = storage_.directory->identity();
-  backend_ = std::make_unique<KvBackend>(identity.cluster_id, options_.limits, storage_.state.get(),
-                                         &loop_, &gate_, &view_, &disk_room_, &clock_);
+  backend_ = std::make_unique<KvBackend>(identity, options_.limits, storage_.state.get(), &loop_,
+                                         &gate_, &view_, &disk_room_, &clock_);
   kv_service_ = std::make_unique<KvService>(backend_.get());
   cluster_service_ = std::make_unique<ClusterService>(
       NodeFacts{fmt::format("{:016x}", identity.cluster_id), identity.cluster_token,

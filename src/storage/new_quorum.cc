@@ -116,12 +116,13 @@ absl::Status NewQuorum::Force(bool accept_lost, uint64_t wall_ms) {
   if (!status.ok()) return status;
   // From here on no node of the history so far lets this one in, and none starts here.
   const Identity& identity = directory_->identity();
-  if (!identity.recovery_unfinished) {
+  const bool begun = identity.recovery_unfinished;
+  if (!begun) {
     status = directory_->BeginHistory(NewHistoryOf(identity.cluster_token));
   }
   if (status.ok()) status = state_->incoming()->Discard();
   if (status.ok()) status = SettleLost();
-  if (status.ok() && !BeginsHistory(recovery_.last.at.term)) status = AppendMembership(wall_ms);
+  if (status.ok() && !(begun && HasAppended())) status = AppendMembership(wall_ms);
   if (!status.ok()) return status;
   directory_->ForgetPeersExcept({identity.node_id});
   status = directory_->SavePeers();
@@ -140,6 +141,12 @@ absl::Status NewQuorum::SettleLost() {
   if (settled.ok()) settled = log_->ForgetLost();
   if (settled.ok()) recovery_ = *std::move(settled);
   return settled.status();
+}
+
+// Of an attempt that was broken off. Nobody was elected since, as after an earlier recovery.
+bool NewQuorum::HasAppended() const {
+  const Term last = recovery_.last.at.term;
+  return BeginsHistory(last) && recovery_.hard_state.term == last;
 }
 
 absl::Status NewQuorum::AppendMembership(uint64_t wall_ms) {

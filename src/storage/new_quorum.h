@@ -64,6 +64,7 @@ class NewQuorum {
   void Describe();
   // The log ends at what is applied, or later, and owes nothing.
   absl::Status SettleLost();
+  bool HasAppended() const;
   absl::Status AppendMembership(uint64_t wall_ms);
 
   const std::unique_ptr<DataDirectory> directory_;

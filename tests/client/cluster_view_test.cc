@@ -208,10 +208,16 @@ TEST(ClusterViewTest, KnowsWhetherAnyoneClaimsAnotherLeader) {
 }
 
 constexpr uint64_t kOld = 0x01d;
-constexpr uint64_t kNew = 0x2e3;
+constexpr uint64_t kHistory = 0x4444;
+constexpr uint64_t kNew = kOld ^ kHistory;
+constexpr uint64_t kOther = 0x2e3;
 
 NodeReport From(uint64_t cluster, const char* node, const char* leader, uint64_t term) {
-  return {.node_id = node, .leader_id = leader, .term = Term(term), .cluster_id = cluster};
+  return {.node_id = node,
+          .leader_id = leader,
+          .term = Term(term),
+          .cluster_id = cluster,
+          .history = cluster == kNew ? kHistory : 0};
 }
 
 // R35. It knows neither the revisions nor the members of the one before.
@@ -246,10 +252,35 @@ TEST(ClusterViewTest, WhoWasLeftBehindByARecoveryIsNotUsed) {
 TEST(ClusterViewTest, ANodeOfAnotherClusterIsNotUsed) {
   ClusterView view({"a:1", "b:1"});
   view.Observe(0, From(kOld, "n1", "n1", 3));
-  view.Observe(1, From(kNew, "n1", "n1", 5));
+  view.Observe(1, From(kOther, "n1", "n1", 5));
   EXPECT_TRUE(view.Usable(0)) << "the other one is not another address of it";
   EXPECT_FALSE(view.Usable(1));
+  view.Observe(1, From(kOther, "n1", "n1", kTermsOfHistory + 5));
+  EXPECT_FALSE(view.Usable(1)) << "its history is another cluster's";
   EXPECT_EQ(view.term(), Term(3));
+}
+
+// The one that was added again is where the cluster says, the old one where it was.
+TEST(ClusterViewTest, ANamesakeThatWasLeftBehindHidesNobody) {
+  ClusterView view({"a:1", "a:3"});
+  view.Observe(0, From(kNew, "n1", "n3", kTermsOfHistory + 4));
+  view.Observe(1, {.node_id = "n3", .term = Term(kTermsOfHistory + 4), .cluster_id = kNew});
+  view.ObserveMembers({{{"n1", "a:1"}, {"n3", "b:3"}}, Index(40)});
+  view.Observe(1, From(kOld, "n3", "", 900));
+  EXPECT_EQ(view.node(1).address, "b:3");
+  view.Observe(1, From(kNew, "n3", "n3", kTermsOfHistory + 4));
+  EXPECT_EQ(view.Leader(), 1u);
+  EXPECT_TRUE(view.Usable(1) && view.node(1).up);
+}
+
+// Who names a leader in an error does not tell of which history.
+TEST(ClusterViewTest, AHintDoesNotBeginAHistory) {
+  ClusterView view({"a:1", "a:2"});
+  view.Observe(0, From(kOld, "n1", "n1", 7));
+  EXPECT_FALSE(view.ObserveLeaderHint("n2", "a:2", Term(kTermsOfHistory + 5)).has_value());
+  view.Observe(1, From(kNew, "n2", "n2", kTermsOfHistory + 5));
+  EXPECT_EQ(view.cluster_id(), kNew);
+  EXPECT_EQ(view.Leader(), 1u);
 }
 
 }  // namespace

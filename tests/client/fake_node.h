@@ -93,7 +93,10 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     term_ = term;
   }
   // The cluster that it belongs to, in this history.
-  void SetCluster(uint64_t cluster_id) { cluster_id_ = cluster_id; }
+  void SetCluster(uint64_t cluster_id, uint64_t history = 0) {
+    history_ = history;
+    cluster_id_ = cluster_id;
+  }
   void SetMembers(const std::vector<const FakeNode*>& members) {
     MutexLock lock(&mu_);
     members_.clear();
@@ -193,6 +196,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     MutexLock lock(&mu_);
     response->set_node_id(id_);
     if (cluster_id_ != 0) response->set_cluster_id(fmt::format("{:016x}", cluster_id_.load()));
+    if (history_ != 0) response->set_history(fmt::format("{:016x}", history_.load()));
     response->set_leader_id(leader_id_);
     response->set_term(term_);
     response->set_role(leader_id_ == id_ ? v1::ROLE_LEADER : v1::ROLE_FOLLOWER);
@@ -278,6 +282,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     MutexLock lock(&mu_);
     state->set_node_id(id_);
     state->set_cluster_id(cluster_id_);
+    state->set_history(history_);
     state->set_leader_id(leader_id_);
     state->set_term(term_);
     state->set_applied_revision(applied_revision);
@@ -291,6 +296,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   std::atomic<bool> silent_{false};
   std::atomic<bool> takes_streams_{true};
   std::atomic<uint64_t> cluster_id_{0};
+  std::atomic<uint64_t> history_{0};
   std::atomic<int> requests_{0};
   std::atomic<int> batches_{0};
   std::atomic<int> status_calls_{0};

@@ -97,6 +97,29 @@ TEST_F(SnapshotTest, ANewNodeJoinsByOne) {
   EXPECT_TRUE(WaitForLog(kNew, "n4 is a voter now"));
 }
 
+// Of the followers the first would be asked.
+TEST_F(SnapshotTest, TheSourceCanBeNamed) {
+  WriteMuch();
+  const std::string source = ProcessCluster::Name(cluster_.Others(leader_).back());
+  v1::ChangeResponse changed;
+  const auto succeeds = [this](const auto& change) {
+    return WaitUntil(seconds(30), [&] { return change(RawNode(cluster_.Address(leader_))).ok(); });
+  };
+  const std::string name = ProcessCluster::Name(kNew);
+  ASSERT_TRUE(succeeds([&](RawNode&& leader) {
+    return leader.AddMember(name, cluster_.Address(kNew), true, &changed);
+  }));
+  ASSERT_TRUE(
+      succeeds([&](RawNode&& leader) { return leader.SetUpstream(name, source, &changed); }));
+  cluster_.Start(kNew);
+  EXPECT_TRUE(WaitForLog(leader_, name +
+                                      " needs the log from index 1, which was trimmed; it is "
+                                      "offered a snapshot of " +
+                                      source));
+  ExpectEverythingOn(kNew);
+  EXPECT_TRUE(WaitForLog(kNew, "n4 is a voter now"));
+}
+
 class SlowSnapshotTest : public SnapshotTest {
  protected:
   SlowSnapshotTest() : SnapshotTest({"--snapshot-bytes-per-second", "6000000"}) {}

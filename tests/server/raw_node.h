@@ -91,6 +91,13 @@ class RawNode {
     request.set_force(force);
     return Call(&v1::Cluster::Stub::RemoveMember, request, response);
   }
+  grpc::Status SetUpstream(const std::string& id, const std::string& upstream,
+                           v1::ChangeResponse* response) {
+    v1::SetUpstreamRequest request;
+    request.set_id(id);
+    request.set_upstream_id(upstream);
+    return Call(&v1::Cluster::Stub::SetUpstream, request, response);
+  }
   grpc::Status MoveMember(const std::string& id, const std::string& address,
                           v1::ChangeResponse* response) {
     v1::MoveMemberRequest request;

@@ -174,7 +174,8 @@ void SimClient::OnResponse(size_t node, Response response) {
                        .term = response.term,
                        .applied = response.applied,
                        .staleness_ms = response.staleness_ms,
-                       .cluster_id = response.cluster_id});
+                       .cluster_id = response.cluster_id,
+                       .history = response.history});
   if (before != 0 && before != view_.cluster_id()) {  // as the dispatcher does
     context_.coverage->Count(Mark::kHistoryLearnt);
     token_ = Revision();
@@ -192,12 +193,13 @@ void SimClient::OnResponse(size_t node, Response response) {
                          .slot = node});
 }
 
-// A real client knows who the node is before it sends anything.
+// Of a stream that was opened before it was known; what was sent may have been taken.
 void SimClient::OnForeign(size_t node, uint64_t attempt) {
   context_.coverage->Count(Mark::kLeftBehindAnswers);
   const auto it = calls_.find(attempt);
   if (it == calls_.end() || it->second.to != node) return;
-  Conclude(attempt, {.happened = Happened::kNotSent,
+  Conclude(attempt, {.happened = Happened::kBroken,
+                     .sent = true,
                      .error = absl::UnavailableError("left behind by a recovery"),
                      .address = NodeName(node),
                      .slot = node});

@@ -38,6 +38,7 @@ struct Response {
   // What the node says of itself.
   std::string node;
   uint64_t cluster_id = 0;
+  uint64_t history = 0;
   std::string leader;  // empty: knows of none
   Term term;
   Revision applied;

@@ -10,6 +10,7 @@ namespace skein::sim {
 namespace {
 
 constexpr uint64_t kWriteWaitUs = 3'000'000;
+constexpr uint64_t kIdOfName = 0x10000;  // of the cluster
 constexpr uint64_t kNotProven = ~uint64_t{0};
 
 absl::Status Refuse(absl::StatusCode code, ErrorReason reason, const std::string& leader,
@@ -29,7 +30,7 @@ SimServer::SimServer(const SimContext& context, size_t node, uint64_t history, R
                      const SimStateMachine* state, const Clock* clock, SimRpc* rpc)
     : context_(context),
       node_(node),
-      cluster_id_(history + 1),
+      history_(history),
       replica_(replica),
       state_(state),
       clock_(clock),
@@ -220,7 +221,8 @@ void SimServer::Reply(const Request& request, Response response) {
   const Core& core = replica_->core();
   response.id = request.id;
   response.node = NodeName(node_);
-  response.cluster_id = cluster_id_;
+  response.cluster_id = kIdOfName ^ history_;
+  response.history = history_;
   const NodeId leader = core.leader();
   if (leader != NodeId()) response.leader = NodeName(leader.value() - 1);
   response.term = core.term();

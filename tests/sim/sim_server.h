@@ -41,7 +41,7 @@ class SimServer {
 
   const SimContext context_;
   const size_t node_;
-  const uint64_t cluster_id_;
+  const uint64_t history_;
   Replica* const replica_;
   const SimStateMachine* const state_;
   const Clock* const clock_;

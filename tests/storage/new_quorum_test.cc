@@ -306,6 +306,32 @@ TEST_F(NewQuorumTest, AnOnlyVoterGoesOnWithoutWhatItHasLost) {
   EXPECT_EQ(recovery.acknowledged, recovery.last.at.index);
 }
 
+// It has lost all that came after the recovery before, whose entry is not this one's.
+TEST_F(NewQuorumTest, ALogThatEndsWithAnEarlierRecoveryGetsAnotherEntry) {
+  for (const bool broken_off : {false, true}) {
+    MakeNode();
+    ASSERT_TRUE(Force().ok());
+    const LogPoint first = RecoverLog().last;
+    const Term elected = first.at.term.Next();
+    for (const LogWrite& write :
+         {LogWrite{.hard_state = HardState{.term = elected, .vote = NodeIdOf("n1")}},
+          LogWrite{.entries = {EntryChain(first).Put(elected, "k", std::string(400, 'v'))}}}) {
+      auto log = RocksLogStore::Open(options_, path_, Membership{});
+      ASSERT_TRUE(log.ok() && (*log)->Recover().ok());
+      ASSERT_TRUE((*log)->WriteAtOnce(write).ok());
+    }
+    LoseEndOfLog();
+    ASSERT_EQ(RecoverLog().last, first);
+    if (broken_off) {  // before the log's entry
+      const auto directory = DataDirectory::OpenExisting(path_);
+      ASSERT_TRUE(directory.ok());
+      ASSERT_TRUE((*directory)->BeginHistory(NewHistoryOf("prod")).ok());
+    }
+    ASSERT_TRUE(Force(/*accept_lost=*/true).ok());
+    EXPECT_EQ(RecoverLog().last.at, (Position{Term(2 * kTermsOfHistory), first.at.index.Next()}));
+  }
+}
+
 // Old, or new, or such that no node starts and the same again finishes it.
 TEST_F(NewQuorumTest, ACrashAtAnyChangeOfTheDiskLeavesNothingHalf) {
   int old = 0;

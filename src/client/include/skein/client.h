@@ -130,7 +130,8 @@ class Client {
   // The highest revision that this client has seen. Another client that is given it reads
   // everything that this one has read or written.
   uint64_t token() const;
-  // Raises the token; a lower one has no effect.
+  // Raises the token; a lower one has no effect. One from before the loss of a majority makes reads
+  // wait for revisions that are lost.
   void SetToken(uint64_t revision);
 
   // The address of the node that is believed to lead; empty: unknown.
