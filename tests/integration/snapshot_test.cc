@@ -100,17 +100,16 @@ TEST_F(SnapshotTest, ANewNodeJoinsByOne) {
 // Of the followers the first would be asked.
 TEST_F(SnapshotTest, TheSourceCanBeNamed) {
   WriteMuch();
-  const std::string source = ProcessCluster::Name(cluster_.Others(leader_).back());
+  const std::string source = ProcessCluster::Name(leader_ == 2 ? 1 : 2);
   v1::ChangeResponse changed;
-  const auto succeeds = [this](const auto& change) {
-    return WaitUntil(seconds(30), [&] { return change(RawNode(cluster_.Address(leader_))).ok(); });
-  };
   const std::string name = ProcessCluster::Name(kNew);
-  ASSERT_TRUE(succeeds([&](RawNode&& leader) {
-    return leader.AddMember(name, cluster_.Address(kNew), true, &changed);
-  }));
-  ASSERT_TRUE(
-      succeeds([&](RawNode&& leader) { return leader.SetUpstream(name, source, &changed); }));
+  std::string refused;
+  ASSERT_TRUE(WaitUntil(seconds(30), [&] {
+    const grpc::Status added = RawNode(cluster_.Address(leader_))
+                                   .AddMember(name, cluster_.Address(kNew), true, &changed, source);
+    refused = added.error_message();
+    return added.ok();
+  })) << refused;
   cluster_.Start(kNew);
   EXPECT_TRUE(WaitForLog(leader_, name +
                                       " needs the log from index 1, which was trimmed; it is "

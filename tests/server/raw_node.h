@@ -73,8 +73,9 @@ class RawNode {
     return Call(&v1::Cluster::Stub::Members, v1::MembersRequest(), response);
   }
   grpc::Status AddMember(const std::string& id, const std::string& address, bool promote,
-                         v1::ChangeResponse* response) {
+                         v1::ChangeResponse* response, const std::string& upstream = "") {
     v1::AddMemberRequest request;
+    request.set_upstream_id(upstream);
     request.set_id(id);
     request.set_address(address);
     request.set_promote_when_level(promote);
@@ -90,13 +91,6 @@ class RawNode {
     request.set_id(id);
     request.set_force(force);
     return Call(&v1::Cluster::Stub::RemoveMember, request, response);
-  }
-  grpc::Status SetUpstream(const std::string& id, const std::string& upstream,
-                           v1::ChangeResponse* response) {
-    v1::SetUpstreamRequest request;
-    request.set_id(id);
-    request.set_upstream_id(upstream);
-    return Call(&v1::Cluster::Stub::SetUpstream, request, response);
   }
   grpc::Status MoveMember(const std::string& id, const std::string& address,
                           v1::ChangeResponse* response) {
