@@ -7,7 +7,6 @@
 #include <functional>
 
 #include "common/mutex.h"
-#include "common/types.h"
 #include "tests/client/client_fixture.h"
 #include "tests/client/fake_cluster.h"
 
@@ -143,38 +142,6 @@ TEST_F(ClientOutcomeTest, StreamsThatBreakUnderLoadCompleteEveryCall) {
   }
   EXPECT_EQ(answered, kCallers * kCallsEach);
   EXPECT_EQ(wrong, 0) << "what was not sent must be sent again";
-}
-
-// After a recovery from the loss of a majority (R35) a program goes on by itself: with what is
-// left, and not with a node that was left behind.
-TEST_F(ClientOutcomeTest, AClientLivesThroughARecovery) {
-  constexpr uint64_t kBefore = 7;
-  constexpr uint64_t kHistory = 1024;
-  for (auto& one : nodes_) one->SetCluster(kBefore);
-  auto client = Connect({1, 2, 3});
-  for (int i = 0; i < 50; ++i) ASSERT_TRUE(client->Put("k", "old").ok());
-  node(1).Stop();
-  // n2 is all that there is, and has lost what it had; n3 is added, and goes on with its old data.
-  FakeStore left;
-  node(2).SetCluster(kBefore ^ kHistory, kHistory);
-  node(2).SetScript(left.Serve(&node(2)));
-  node(2).applied_revision = 1;
-  node(2).SetLeader("n2", kTermsOfHistory + 1);
-  node(2).SetMembers({nodes_[1].get(), nodes_[2].get()});
-  const auto put = client->Put("k", "new");
-  ASSERT_TRUE(put.ok()) << put.status();
-  EXPECT_LT(put->revision, 50U);
-  EXPECT_LT(client->token(), 50U);
-  for (int i = 0; i < 20; ++i) {
-    const auto got = client->Get("k", {.policy = ReadPolicy::kFollowers});
-    ASSERT_TRUE(got.ok()) << got.status();
-    EXPECT_EQ(got->by.node_id, "n2");
-    EXPECT_EQ((*got)->value, "new");
-  }
-  const auto scan = client->Scan({.prefix = "k"});
-  ASSERT_TRUE(scan.ok()) << scan.status();
-  EXPECT_EQ(scan->by.node_id, "n2");
-  EXPECT_LT(client->token(), 50U);
 }
 
 }  // namespace

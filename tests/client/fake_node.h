@@ -25,7 +25,7 @@ namespace skein {
 class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
  public:
   // What to do with one request.
-  enum class Act { kAnswer, kSwallow, kBreakStream };
+  enum class Act { kAnswer, kSwallow, kBreakStream, kAnswerAndEnd };
   // Fills in the response, whose id is set already.
   using Script = std::function<Act(const v1::Request&, v1::Response*)>;
   // An operator's change of the membership, whichever it is.
@@ -77,10 +77,15 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   }
   // Whether streams that come are taken; else gRPC's server ends them, as while it shuts down.
   void SetTakesStreams(bool takes) { takes_streams_ = takes; }
-  // What kBreakStream ends a stream with.
+  // What kBreakStream and kAnswerAndEnd end a stream with.
   void SetStreamEnd(const grpc::Status& status) {
     MutexLock lock(&mu_);
     stream_end_ = status;
+  }
+  // Done by every scan when it has sent what it found.
+  void BeforeEndOfScan(std::function<void()> then) {
+    MutexLock lock(&mu_);
+    before_end_of_scan_ = std::move(then);
   }
   void SetOperatorScripts(ChangeScript change, TransferScript transfer) {
     MutexLock lock(&mu_);
@@ -163,13 +168,23 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
           MutexLock lock(&mu_);
           return stream_end_;
         }
-        if (act == Act::kAnswer) *answers.add_responses() = std::move(response);
+        if (act != Act::kSwallow) *answers.add_responses() = std::move(response);
+        if (act == Act::kAnswerAndEnd) return End(answers, stream);
       }
       if (answers.responses_size() == 0) continue;
       FillState(answers.mutable_node());
       stream->Write(answers);
     }
     return grpc::Status::OK;
+  }
+
+  // Both arrive together.
+  grpc::Status End(v1::PipelineResponse answers,
+                   grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) {
+    FillState(answers.mutable_node());
+    stream->WriteLast(answers, grpc::WriteOptions());
+    MutexLock lock(&mu_);
+    return stream_end_;
   }
 
   grpc::Status Scan(grpc::ServerContext*, const v1::ScanRequest* request,
@@ -184,6 +199,12 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
     response.set_count(3);
     FillState(response.mutable_node());
     writer->Write(response);
+    std::function<void()> then;
+    {
+      MutexLock lock(&mu_);
+      then = before_end_of_scan_;
+    }
+    if (then) then();
     return grpc::Status::OK;
   }
 
@@ -303,6 +324,7 @@ class FakeNode final : private v1::Kv::Service, private v1::Cluster::Service {
   Mutex mu_;
   std::set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mu_);
   Script script_ ABSL_GUARDED_BY(mu_);
+  std::function<void()> before_end_of_scan_ ABSL_GUARDED_BY(mu_);
   grpc::Status stream_end_ ABSL_GUARDED_BY(mu_){grpc::StatusCode::UNAVAILABLE, "broken"};
   std::string leader_id_ ABSL_GUARDED_BY(mu_);
   uint64_t term_ ABSL_GUARDED_BY(mu_) = 0;
