@@ -15,6 +15,9 @@ constexpr std::chrono::milliseconds kTellInterval(500);
 // In a row, without any new byte, or for a file that is not sound.
 constexpr int kVainAttemptsMax = 3;
 constexpr std::chrono::milliseconds kAttemptPause(200);
+// What the source may send before this node takes it. Where gRPC estimates that itself, one stream
+// in three was half as fast.
+constexpr int kWindowBytes = 4 << 20;
 
 std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -26,6 +29,8 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2'000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kHttp2FrameBytes);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   arguments.SetMaxReceiveMessageSize(-1);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }

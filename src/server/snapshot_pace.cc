@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "storage/snapshot_file.h"
+
 namespace skein {
 namespace {
 
@@ -9,8 +11,7 @@ using std::chrono::steady_clock;
 
 // After the last write. A state whose disk pauses meanwhile is not given more to do.
 constexpr std::chrono::seconds kQuiet(5);
-// Big ones are faster, and hold up for longer whoever needs the disk meanwhile.
-constexpr uint64_t kPartBytes = 1 << 20;
+// Big parts are faster, and hold up for longer whoever needs the disk meanwhile.
 constexpr uint64_t kPacedPartBytesMin = 4 << 10;
 constexpr uint64_t kPacedPartBytes = 64 << 10;
 constexpr uint64_t kPacedPartBytesMax = 256 << 10;
@@ -18,7 +19,7 @@ constexpr uint64_t kPacedPartBytesMax = 256 << 10;
 // At a low rate several a second, so that the receiver can tell how it gets on; at a high one no
 // more than 512 a second, if they need not be larger than the largest.
 uint64_t PartBytesAt(uint64_t rate) {
-  if (rate == 0) return kPartBytes;
+  if (rate == 0) return kSnapshotPartBytesMax;
   const uint64_t most = std::clamp(rate / 512, kPacedPartBytes, kPacedPartBytesMax);
   return std::clamp(rate / 8, kPacedPartBytesMin, most);
 }

@@ -247,8 +247,9 @@ absl::Status IncomingSnapshot::OpenWanted() {
   return absl::OkStatus();
 }
 
-// What was sent in one part is on the disk before the next is written, so that the syncs of a log
-// on the same disk, of this node or of another, find little in their way.
+// Of a source that is beside writes each part is on the disk before the next is written, so that
+// the syncs of a log on the same disk, of this node or of another, find little in their way. Else
+// the disk writes while the next is received.
 absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const SnapshotFile& file = *WantedFile();
   if (open_ == nullptr) {
@@ -257,7 +258,11 @@ absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   open_bytes_ += bytes.size();
   const bool whole = open_bytes_ == file.bytes;
   rocksdb::Status status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
-  if (status.ok() && !whole) status = open_->Sync();
+  if (status.ok() && !whole) {
+    status = bytes.size() < kSnapshotPartBytesMax
+                 ? open_->Sync()
+                 : open_->RangeSync(open_bytes_ - bytes.size(), bytes.size());
+  }
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + PathOf(file.name));
   if (!whole) return absl::OkStatus();
   if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;

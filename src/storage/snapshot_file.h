@@ -10,6 +10,9 @@
 
 namespace skein {
 
+// What is sent at once if nobody else needs the disks; less is sent beside writes.
+inline constexpr uint64_t kSnapshotPartBytesMax = 1 << 20;
+
 // The others are small, and RocksDB checks them when it opens them.
 bool IsTableFile(std::string_view name);
 
