@@ -26,8 +26,7 @@ std::optional<CatchUp> CatchUpWatch::Measure(const Replica& replica, NodeId memb
     if (fetched) state.way = CatchUp::Way::kInstall;
     return state;
   }
-  const Index last = core.log().last_index();
-  if (last - std::min(progress.match, last) <= level_entries_) return std::nullopt;
+  if (core.IsLevel(progress)) return std::nullopt;
   return CatchUp{.way = CatchUp::Way::kLog, .bytes_left = replica.LagOf(member).bytes};
 }
 

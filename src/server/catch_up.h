@@ -26,9 +26,7 @@ struct CatchUp {
 
 class CatchUpWatch {
  public:
-  // A member that lacks no more than `level_entries` of the log is level.
-  CatchUpWatch(uint64_t level_entries, const Clock* clock)
-      : level_entries_(level_entries), clock_(clock) {}
+  explicit CatchUpWatch(const Clock* clock) : clock_(clock) {}
 
   // Whenever the replica has performed; measures now and then.
   void AfterPerform(const Replica& replica);
@@ -45,7 +43,6 @@ class CatchUpWatch {
 
   std::optional<CatchUp> Measure(const Replica& replica, NodeId member) const;
 
-  const uint64_t level_entries_;
   const Clock* const clock_;
   uint64_t next_us_ = 0;
   std::map<NodeId, Sample> samples_;  // of those who are behind

@@ -69,7 +69,7 @@ class Node::Impl final : private Observer {
         trace_(&clock_),
         gate_(&clock_),
         loop_(&clock_, options.replica.core.tick_ms),
-        catch_up_(options.replica.core.level_entries_max, &clock_),
+        catch_up_(&clock_),
         operator_calls_({.node_name = options.name,
                          .leader_wait_us = 1000 * ElectionMillis(options.replica.core)},
                         &loop_, &clock_) {}

@@ -75,6 +75,7 @@ bool Player::SetUp(const Words& words) {
     if (words[1] == "window_bytes_max") options_.window_bytes_max = value;
     if (words[1] == "uncommitted_bytes_max") options_.uncommitted_bytes_max = value;
     if (words[1] == "log_retention_bytes") options_.log_retention_bytes = value;
+    if (words[1] == "level_bytes_max") options_.level_bytes_max = value;
     if (words[1] == "level_entries_max") options_.level_entries_max = value;
     return true;
   }

@@ -175,6 +175,8 @@ SimOptions DrawOptions(uint64_t seed, const FaultChoice& choice) {
   options.replica.unapplied_bytes_max = OneOf<uint64_t>(&behind, {100, 2000, 64 << 20});
   Random sources = random.Fork("snapshots");
   options.snapshots_max = OneOf<size_t>(&sources, {1, 1, 4});
+  Random level = random.Fork("level");
+  options.replica.core.level_bytes_max = OneOf<uint64_t>(&level, {300, 3000, 128 << 20});
   DrawLimits(&random, &options);
   DrawLoad(&random, &options);
   // Some seeds have many faults, some few.

@@ -12,6 +12,8 @@ namespace {
 
 // How exactly the budget for the log is kept.
 constexpr uint64_t kRetentionSteps = 256;
+// How exactly it is known in bytes who is level.
+constexpr uint64_t kLevelSteps = 16;
 
 }  // namespace
 
@@ -40,7 +42,8 @@ Core::Core(const CoreOptions& options, NodeId self, LogRecovery recovery, const 
       log_(recovery.tail_base, std::move(recovery.tail),
            std::max(recovery.hard_state.commit, applied.at.index),
            EarlierEntries{recovery.base.point.at.index, recovery.earlier_bytes},
-           options.log_retention_bytes / kRetentionSteps),
+           std::min(options.log_retention_bytes / kRetentionSteps,
+                    options.level_bytes_max / kLevelSteps)),
       log_base_(recovery.base.point),
       memberships_{{recovery.base.point.at.index, std::move(recovery.base.membership)}},
       verified_(log_.commit()),

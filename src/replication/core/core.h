@@ -108,6 +108,8 @@ class Core {
   bool CommittedInTerm() const { return committed_in_term_; }
   // Whom this node feeds: a leader every other member, an upstream its learners (R36).
   const std::map<NodeId, Progress>& progress() const { return progress_; }
+  // One of them lacks little of the log.
+  bool IsLevel(const Progress& progress) const;
   // Every member has the log durable up to here; on a follower, as it was told last.
   Index all_matched() const { return all_matched_; }
   // Voters that can be reached from here, this node included, are a quorum.

@@ -85,12 +85,17 @@ absl::Status Core::RefuseIfBehind(NodeId id) const {
   if (it == progress_.end()) return absl::OkStatus();  // refused as no member, or as a voter
   const Progress& progress = it->second;
   if (!Reaches(progress)) return absl::FailedPreconditionError(NameOf(id) + " cannot be reached");
+  if (progress.mode == Progress::Mode::kReplicate && IsLevel(progress)) return absl::OkStatus();
   const uint64_t lag = log_.last_index() - std::min(progress.Has(), log_.last_index());
-  const bool level =
-      progress.mode == Progress::Mode::kReplicate && lag <= options_.level_entries_max;
-  if (level) return absl::OkStatus();
   return absl::FailedPreconditionError(NameOf(id) + " lacks " + std::to_string(lag) +
-                                       " entries of the log; ask again when it is level");
+                                       " entries of the log, too many or too long ones; ask again "
+                                       "when it is level");
+}
+
+bool Core::IsLevel(const Progress& progress) const {
+  const Index has = std::min(progress.Has(), log_.last_index());
+  return log_.last_index() - has <= options_.level_entries_max &&
+         has.Next() >= log_.FirstWithin(options_.level_bytes_max);
 }
 
 // It has answered this leader, and of late.

@@ -42,9 +42,11 @@ struct CoreOptions {
   // The log store is asked to trim in steps of at least so many entries, or of a small part of
   // `log_retention_bytes`, whichever comes first.
   uint64_t trim_step_entries = 1000;
-  // A learner that lacks more entries than this is not promoted (R24), nor is leadership handed to
-  // a voter that does (R28).
+  // A learner that lacks more entries than this, or about as many bytes, is not promoted (R24), nor
+  // is leadership handed to such a voter (R28). The bytes should be more than
+  // `uncommitted_bytes_max`: that much may be under way to who keeps up.
   uint64_t level_entries_max = 256;
+  uint64_t level_bytes_max = 128 << 20;
   // A member that is silent about its snapshot for longer is offered another. Should be longer than
   // an election.
   uint64_t snapshot_silence_ticks = 1000;
