@@ -87,8 +87,8 @@ class Replacement {
         absl::StatusCode::kFailedPrecondition,
         fmt::format("{} is a voter already, and without {} fewer nodes may fail than now",
                     fresh->id, old_member->id),
-        {.hint = fmt::format("name a node that is not a member yet; to have one voter fewer: "
-                             "`skein member remove {}`",
+        {.hint = fmt::format("if this command was broken off here before, `skein member remove {}` "
+                             "ends it; else name a node that is not a member yet",
                              old_member->id)});
   }
 
