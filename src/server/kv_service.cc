@@ -59,7 +59,7 @@ grpc::ServerUnaryReactor* KvService::BatchGet(grpc::CallbackServerContext* conte
 std::string KvService::ForwardTo(const grpc::CallbackServerContext& context) const {
   if (context.client_metadata().count(LeaderForwarder::kForwardedKey) > 0) return "";
   const auto leadership = backend_->view().leadership();
-  return leadership->role == Role::kLeader ? "" : leadership->leader_address;
+  return leadership->role == Role::kLeader ? "" : leadership->reached_at;
 }
 
 grpc::ServerUnaryReactor* KvService::Put(grpc::CallbackServerContext* context,

@@ -126,8 +126,7 @@ void MembershipWatch::SetLinks() {
   std::map<NodeId, PeerAddress> peers;
   const auto add = [this, &peers](PeerAddress peer) {
     if (peer.id == self_) return;
-    const auto own = own_addresses_.find(peer.name);
-    if (own != own_addresses_.end()) peer.address = own->second;
+    peer.address = ReachedAt(peer);
     peers.emplace(peer.id, std::move(peer));
   };
   for (const auto& [id, guest] : guests_) add(guest.peer);
@@ -171,6 +170,11 @@ std::optional<PeerAddress> MembershipWatch::Find(NodeId id) const {
   const Member* member = memberships_.Find(id);
   if (member == nullptr) return std::nullopt;
   return PeerAddress{member->id, member->name, member->address};
+}
+
+std::string MembershipWatch::ReachedAt(const PeerAddress& peer) const {
+  const auto own = own_addresses_.find(peer.name);
+  return own == own_addresses_.end() ? peer.address : own->second;
 }
 
 std::optional<RecordIncarnation> MembershipWatch::Unrecorded(const Membership& membership) const {

@@ -48,6 +48,9 @@ class MembershipWatch {
   // A guest, or a member.
   std::optional<PeerAddress> Find(NodeId id) const ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Where this node reaches it.
+  std::string ReachedAt(const PeerAddress& peer) const;
+
   // The data directory of a member, this node included, that the membership does not have and that
   // a stream which stands has shown; for the leader to propose.
   std::optional<RecordIncarnation> Unrecorded(const Membership& membership) const;

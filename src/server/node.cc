@@ -177,17 +177,17 @@ void Node::Impl::MakeWireSide(PeerNotice notice) {
   peer_service_ = std::make_unique<PeerService>(
       hello_gate_.get(), &loop_, &clock_,
       PeerService::Hooks{notice, [this](const Hello& hello) { watch_->OnAccepted(hello); }});
-  snapshot_client_ =
-      std::make_unique<SnapshotClient>(hello_gate_.get(), storage_.state->incoming(), &loop_);
+  const std::map<std::string, std::string> own_addresses(options_.peer_addresses.begin(),
+                                                         options_.peer_addresses.end());
+  snapshot_client_ = std::make_unique<SnapshotClient>(hello_gate_.get(), storage_.state->incoming(),
+                                                      &loop_, own_addresses);
   snapshot_service_ =
       std::make_unique<SnapshotService>(options_.snapshots, storage_.snapshots.get(),
                                         storage_.state.get(), hello_gate_.get(), notice);
   watch_ = std::make_unique<MembershipWatch>(
       MembershipWatch::Parts{hello_gate_.get(), transport_.get(), peer_service_.get(),
                              storage_.directory.get(), logger_},
-      std::map<std::string, std::string>(options_.peer_addresses.begin(),
-                                         options_.peer_addresses.end()),
-      storage_.told);
+      own_addresses, storage_.told);
 }
 
 void Node::Impl::MakeServices() {
@@ -285,7 +285,8 @@ void Node::Impl::AfterPerform(Replica& replica) {
   std::optional<PeerAddress> leader;
   if (core.leader() != NodeId()) leader = watch_->Find(core.leader());
   view_.SetLeadership({core.role(), core.term(), leader ? leader->name : "",
-                       leader ? leader->address : "", core.ReachesQuorum()});
+                       leader ? leader->address : "", leader ? watch_->ReachedAt(*leader) : "",
+                       core.ReachesQuorum()});
   view_.SetFreshStamp(core.fresh_stamp_us());
   if (!replica.fatal().ok() && !replica_stopped_) RequestStop(replica.fatal());
   operator_calls_.AfterPerform(replica);

@@ -18,7 +18,8 @@ class NodeView {
     Role role = Role::kFollower;
     Term term;
     std::string leader_name;     // empty: unknown
-    std::string leader_address;  // empty: unknown
+    std::string leader_address;  // that clients are told; empty: unknown
+    std::string reached_at;      // by this node, as its peer addresses say
     bool has_quorum = false;     // enough voters can be reached from here
 
     friend bool operator==(const Leadership&, const Leadership&) = default;

@@ -15,9 +15,8 @@ constexpr std::chrono::milliseconds kTellInterval(500);
 // In a row, without any new byte, or for a file that is not sound.
 constexpr int kVainAttemptsMax = 3;
 constexpr std::chrono::milliseconds kAttemptPause(200);
-// What the source may send before this node takes it. Where gRPC estimates that itself, one stream
-// in three was half as fast.
-constexpr int kWindowBytes = 4 << 20;
+// The source is told after so many bytes that they are taken.
+constexpr uint64_t kTakenStepBytes = 1 << 20;
 
 std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -29,8 +28,6 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2'000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kHttp2FrameBytes);
-  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   arguments.SetMaxReceiveMessageSize(-1);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
@@ -53,8 +50,12 @@ bool IsFinal(const absl::Status& status) {
 
 }  // namespace
 
-SnapshotClient::SnapshotClient(const HelloGate* gate, IncomingSnapshot* incoming, EventSink* sink)
-    : gate_(gate), incoming_(incoming), sink_(sink), thread_([this] { Run(); }) {}
+SnapshotClient::SnapshotClient(const HelloGate* gate, IncomingSnapshot* incoming, EventSink* sink,
+                               const std::map<std::string, std::string>& own_addresses)
+    : gate_(gate), incoming_(incoming), sink_(sink) {
+  for (const auto& [name, address] : own_addresses) own_addresses_[NodeIdOf(name)] = address;
+  thread_ = std::thread([this] { Run(); });
+}
 
 SnapshotClient::~SnapshotClient() { Stop(); }
 
@@ -101,7 +102,9 @@ absl::StatusOr<LogBase> SnapshotClient::FetchWhole(const SnapshotFetch& fetch) {
   // One that was received before a restart, and not installed.
   const std::optional<LogBase> there = incoming_->complete();
   if (there && there->point.at.index >= fetch.at_least) return *there;
-  const auto source = v1::Snapshots::NewStub(ChannelTo(fetch.source_address));
+  const auto own = own_addresses_.find(fetch.source);
+  const auto source = v1::Snapshots::NewStub(
+      ChannelTo(own == own_addresses_.end() ? fetch.source_address : own->second));
   for (int vain = 0; vain < kVainAttemptsMax && !IsOver();) {
     const uint64_t before = incoming_->bytes_done();
     absl::Status status = FetchSome(fetch, source.get());
@@ -128,6 +131,7 @@ absl::Status SnapshotClient::FetchSome(const SnapshotFetch& fetch, v1::Snapshots
   v1::FetchRequest request;
   request.set_hello(BytesOf(EncodeHello(gate_->HelloTo(fetch.source))));
   request.set_at_least_index(fetch.at_least.value());
+  request.set_tells_taken(true);
   if (const auto wanted = incoming_->Next()) {
     request.set_snapshot_id(incoming_->id());
     request.set_file(wanted->file);
@@ -142,15 +146,24 @@ absl::Status SnapshotClient::FetchSome(const SnapshotFetch& fetch, v1::Snapshots
   absl::Status status;
   bool whole = false;
   {
-    const auto reader = source->Fetch(&context, request);
+    const auto stream = source->Fetch(&context);
+    stream->Write(request);
+    v1::FetchRequest receipt;
+    uint64_t taken = 0;
+    bool heard = false;
     v1::FetchResponse response;
-    while (status.ok() && !whole && reader->Read(&response)) {
+    while (status.ok() && !whole && stream->Read(&response)) {
       status = Take(response);
       whole = status.ok() && !incoming_->Next();
       Tell(response.has_manifest());
+      heard = heard || response.hears_taken();
+      taken += response.part().bytes().size();
+      if (!heard || taken < receipt.taken() + kTakenStepBytes) continue;
+      receipt.set_taken(taken);
+      stream->Write(receipt);  // if that fails, so does reading
     }
     if (!status.ok() || whole) context.TryCancel();
-    const grpc::Status ended = reader->Finish();
+    const grpc::Status ended = stream->Finish();
     if (status.ok() && !whole) {
       status = ended.ok() ? absl::UnavailableError("the source ended before everything was sent")
                           : absl::Status(static_cast<absl::StatusCode>(ended.error_code()),

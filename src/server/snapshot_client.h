@@ -4,8 +4,10 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -20,8 +22,10 @@ namespace skein {
 
 class SnapshotClient final : public SnapshotFetcher {
  public:
-  // All outlive it.
-  SnapshotClient(const HelloGate* gate, IncomingSnapshot* incoming, EventSink* sink);
+  // All outlive it. `own_addresses`: where this node reaches others, by their names, if not where
+  // the cluster does.
+  SnapshotClient(const HelloGate* gate, IncomingSnapshot* incoming, EventSink* sink,
+                 const std::map<std::string, std::string>& own_addresses = {});
   ~SnapshotClient() override;
 
   void Fetch(const SnapshotFetch& fetch) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -39,6 +43,7 @@ class SnapshotClient final : public SnapshotFetcher {
   const HelloGate* const gate_;
   IncomingSnapshot* const incoming_;
   EventSink* const sink_;
+  std::map<NodeId, std::string> own_addresses_;  // constant
 
   // Owned by the thread.
   SnapshotFetching progress_;

@@ -18,37 +18,41 @@ constexpr uint64_t kPacedPartBytesMax = 256 << 10;
 
 // At a low rate several a second, so that the receiver can tell how it gets on; at a high one no
 // more than 512 a second, if they need not be larger than the largest.
-uint64_t PartBytesAt(uint64_t rate) {
-  if (rate == 0) return kSnapshotPartBytesMax;
+uint64_t PartBytesAt(uint64_t rate, bool beside_writes) {
+  if (rate == 0) return beside_writes ? kPacedPartBytesMax : kSnapshotPartBytesMax;
   const uint64_t most = std::clamp(rate / 512, kPacedPartBytes, kPacedPartBytesMax);
   return std::clamp(rate / 8, kPacedPartBytesMin, most);
 }
 
 }  // namespace
 
-uint64_t SnapshotPace::BytesPerSecond() {
+bool SnapshotPace::BesideWrites() {
   const steady_clock::time_point now = steady_clock::now();
   const Revision revision = state_->applied_revision();
   if (revision != revision_) {
     revision_ = revision;
     written_ = now;
   }
+  return written_.has_value() && now - *written_ < kQuiet;
+}
+
+uint64_t SnapshotPace::BytesPerSecond(bool beside_writes) const {
   const uint64_t always = limits_.bytes_per_second;
   const uint64_t beside = limits_.bytes_per_second_beside_writes;
-  const bool writes = written_.has_value() && now - *written_ < kQuiet;
-  if (beside == 0 || !writes) return always;
+  if (beside == 0 || !beside_writes) return always;
   return always == 0 ? beside : std::min(always, beside);
 }
 
 void SnapshotPace::Look() {
   MutexLock lock(&mu_);
-  BytesPerSecond();
+  BesideWrites();
 }
 
 uint64_t SnapshotPace::Take(uint64_t bytes_max) {
   MutexLock lock(&mu_);
-  const uint64_t rate = BytesPerSecond();
-  const uint64_t bytes = std::min(bytes_max, PartBytesAt(rate));
+  const bool beside_writes = BesideWrites();
+  const uint64_t rate = BytesPerSecond(beside_writes);
+  const uint64_t bytes = std::min(bytes_max, PartBytesAt(rate, beside_writes));
   if (rate != 0) {
     const steady_clock::time_point begin = std::max(steady_clock::now(), free_);
     free_ = begin + std::chrono::microseconds(bytes * 1'000'000 / rate);

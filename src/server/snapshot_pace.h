@@ -25,15 +25,18 @@ class SnapshotPace {
   void Look() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Waits until the next part may go, and says how long it is, at most `bytes_max`, which is above
-  // 0. The receiver brings each to the disk before it takes the next. 0: stopped.
+  // 0. Beside writes it is a small one, which the receiver brings to the disk before it takes the
+  // next. 0: stopped.
   uint64_t Take(uint64_t bytes_max) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Nobody waits any more.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // Looks whether there are writes.
+  bool BesideWrites() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // 0: no limit.
-  uint64_t BytesPerSecond() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t BytesPerSecond(bool beside_writes) const;
 
   const SnapshotLimits limits_;
   const KvStateMachine* const state_;

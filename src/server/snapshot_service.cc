@@ -24,25 +24,63 @@ absl::StatusOr<Hello> HelloIn(const v1::FetchRequest& request) {
   return absl::InvalidArgumentError("a request for a snapshot without a hello");
 }
 
+absl::Status Gone() { return absl::CancelledError("the receiver is gone"); }
+
 }  // namespace
 
 // Walks the files on a thread of its own, at the pace at which they are taken.
-class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchResponse> {
+class SnapshotService::Stream final
+    : public grpc::ServerBidiReactor<v1::FetchRequest, v1::FetchResponse> {
  public:
-  Stream(SnapshotService* service, const v1::FetchRequest& request)
-      : service_(service), request_(request) {}
+  explicit Stream(SnapshotService* service) : service_(service) { StartRead(&incoming_); }
 
-  void Start(const std::string& receiver) {
+  void Start(const std::string& receiver) ABSL_LOCKS_EXCLUDED(mu_) {
     receiver_ = receiver;
-    running_ = true;
+    {
+      MutexLock lock(&mu_);
+      if (ended_) return;
+      running_ = true;
+      told_of_taken_ = request_.tells_taken();
+    }
     std::thread([this] { Run(); }).detach();
   }
-  void Refuse(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  // Before it was started.
+  void Refuse(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(&mu_);
+      if (std::exchange(ended_, true)) return;
+    }
+    Finish(ToGrpcStatus(status));
+  }
+  // The thread ends, if it was started; else the stream does.
   void Break() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    broken_ = true;
+    {
+      MutexLock lock(&mu_);
+      broken_ = true;
+      changed_.SignalAll();
+      if (running_ || std::exchange(ended_, true)) return;
+    }
+    Finish(ToGrpcStatus(Gone()));
   }
 
+  // This object lives at least until it returns, also if the stream has ended.
+  void OnReadDone(bool ok) override {
+    const bool first = !std::exchange(requested_, true);
+    if (first && ok) {
+      request_ = incoming_;
+      service_->OnRequest(request_, this);
+    } else if (first) {
+      Refuse(Gone());
+    }
+    {
+      MutexLock lock(&mu_);
+      if (!first && ok) taken_ = incoming_.taken();
+      if (!ok) told_of_taken_ = false;
+      changed_.SignalAll();
+      if (!ok || ended_) return;
+    }
+    StartRead(&incoming_);
+  }
   void OnWriteDone(bool ok) override {
     MutexLock lock(&mu_);
     writing_ = false;
@@ -65,6 +103,10 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
     if (!status.ok() && service_->notice_) {
       service_->notice_(fmt::format("a snapshot for {} ended: {}", receiver_, MessageOf(status)));
     }
+    {
+      MutexLock lock(&mu_);
+      ended_ = true;
+    }
     Finish(ToGrpcStatus(status));
     MutexLock lock(&mu_);
     running_ = false;
@@ -86,6 +128,7 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
     }
     v1::FetchResponse response;
     response.set_manifest(EncodeSnapshotManifest(snapshot->manifest()));
+    response.set_hears_taken(true);
     if (absl::Status sent = Send(std::move(response)); !sent.ok()) return sent;
     bool wanted = !resumed || request_.file().empty();
     for (const SnapshotFile& file : snapshot->manifest().files) {
@@ -100,6 +143,7 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
 
   absl::Status SendFile(const Snapshot& snapshot, const SnapshotFile& file, uint64_t offset) {
     while (offset < file.bytes) {
+      if (absl::Status taken = AwaitTaken(); !taken.ok()) return taken;
       const uint64_t bytes = service_->pace_.Take(file.bytes - offset);
       if (bytes == 0) return absl::CancelledError("stopping");
       absl::StatusOr<SnapshotPart> part = snapshot.Read(file.name, offset, bytes);
@@ -110,6 +154,7 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
       out->set_offset(offset);
       out->set_checksum(part->checksum);
       offset += part->bytes.size();
+      sent_ += part->bytes.size();
       out->set_bytes(std::move(part->bytes));
       if (absl::Status sent = Send(std::move(response)); !sent.ok()) return sent;
     }
@@ -131,25 +176,40 @@ class SnapshotService::Stream final : public grpc::ServerWriteReactor<v1::FetchR
   absl::Status AwaitWritten() ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
     while (writing_) changed_.Wait(&mu_);
-    return broken_ ? absl::CancelledError("the receiver is gone") : absl::OkStatus();
+    return broken_ ? Gone() : absl::OkStatus();
+  }
+
+  // Until the receiver has room for more.
+  absl::Status AwaitTaken() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    while (!broken_ && told_of_taken_ && sent_ > taken_ + service_->limits_.untaken_bytes_max) {
+      changed_.Wait(&mu_);
+    }
+    return broken_ ? Gone() : absl::OkStatus();
   }
 
   SnapshotService* const service_;
-  const v1::FetchRequest request_;
-  std::string receiver_;
+  v1::FetchRequest incoming_;   // owned by the read under way
+  bool requested_ = false;      // by the first message, owned by the reads
+  v1::FetchRequest request_;    // constant once the thread runs
+  std::string receiver_;        // likewise
   v1::FetchResponse response_;  // owned by the thread, but for a write under way
+  uint64_t sent_ = 0;           // bytes of parts, owned by the thread
 
   Mutex mu_;
   CondVar changed_;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = false;
-  bool running_ = false;  // guarded by mu_ once the thread runs
+  bool running_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  bool told_of_taken_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t taken_ ABSL_GUARDED_BY(mu_) = 0;  // of `sent_`
 };
 
 SnapshotService::SnapshotService(const SnapshotLimits& limits, SnapshotStore* store,
                                  const KvStateMachine* state, const HelloGate* gate,
                                  PeerNotice notice)
-    : at_once_max_(limits.at_once_max),
+    : limits_(limits),
       store_(store),
       gate_(gate),
       notice_(std::move(notice)),
@@ -157,14 +217,17 @@ SnapshotService::SnapshotService(const SnapshotLimits& limits, SnapshotStore* st
 
 SnapshotService::~SnapshotService() { Stop(); }
 
-grpc::ServerWriteReactor<v1::FetchResponse>* SnapshotService::Fetch(
-    grpc::CallbackServerContext* /*context*/, const v1::FetchRequest* request) {
-  auto* stream = new Stream(this, *request);
-  if (!Admit(stream)) {
-    stream->Refuse(absl::UnavailableError("the node is stopping"));
-    return stream;
-  }
-  const absl::StatusOr<Hello> hello = HelloIn(*request);
+grpc::ServerBidiReactor<v1::FetchRequest, v1::FetchResponse>* SnapshotService::Fetch(
+    grpc::CallbackServerContext* /*context*/) {
+  auto* stream = new Stream(this);
+  MutexLock lock(&mu_);
+  streams_.insert(stream);
+  if (stopping_) stream->Break();
+  return stream;
+}
+
+void SnapshotService::OnRequest(const v1::FetchRequest& request, Stream* stream) {
+  const absl::StatusOr<Hello> hello = HelloIn(request);
   absl::Status status = hello.ok() ? gate_->Check(*hello) : hello.status();
   if (status.ok()) status = Begin(hello->sender.name, stream);
   if (!status.ok()) {
@@ -172,25 +235,19 @@ grpc::ServerWriteReactor<v1::FetchResponse>* SnapshotService::Fetch(
   } else {
     stream->Start(hello->sender.name);
   }
-  return stream;
-}
-
-bool SnapshotService::Admit(Stream* stream) {
-  MutexLock lock(&mu_);
-  streams_.insert(stream);
-  return !stopping_;
 }
 
 // A node fetches one at a time: it has given up an older stream of its own, of whose end this node
 // may not have heard yet.
 absl::Status SnapshotService::Begin(const std::string& receiver, Stream* stream) {
   MutexLock lock(&mu_);
+  if (stopping_) return absl::UnavailableError("the node is stopping");
   const auto older = sending_.find(receiver);
   if (older != sending_.end()) {
     older->second->Break();
-  } else if (sending_.size() >= at_once_max_) {
+  } else if (sending_.size() >= limits_.at_once_max) {
     return absl::ResourceExhaustedError(
-        fmt::format("{} is sending {} snapshots already", gate_->self().name, at_once_max_));
+        fmt::format("{} is sending {} snapshots already", gate_->self().name, limits_.at_once_max));
   }
   sending_[receiver] = stream;
   return absl::OkStatus();

@@ -26,8 +26,8 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
                   const HelloGate* gate, PeerNotice notice);
   ~SnapshotService() override;
 
-  grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
-                                                     const v1::FetchRequest* request) override;
+  grpc::ServerBidiReactor<v1::FetchRequest, v1::FetchResponse>* Fetch(
+      grpc::CallbackServerContext* context) override;
 
   // To be called about twice a second. Lets go of what nobody has come back for.
   void KeepHouse() ABSL_LOCKS_EXCLUDED(mu_);
@@ -43,12 +43,13 @@ class SnapshotService final : public v1::Snapshots::CallbackService {
     std::chrono::steady_clock::time_point until;
   };
 
-  bool Admit(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
+  // The request has come: starts or refuses.
+  void OnRequest(const v1::FetchRequest& request, Stream* stream);
   absl::Status Begin(const std::string& receiver, Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
   void Keep(std::shared_ptr<const Snapshot> snapshot) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(Stream* stream) ABSL_LOCKS_EXCLUDED(mu_);
 
-  const uint64_t at_once_max_;
+  const SnapshotLimits limits_;
   SnapshotStore* const store_;
   const HelloGate* const gate_;
   const PeerNotice notice_;

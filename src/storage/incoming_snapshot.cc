@@ -24,6 +24,8 @@ constexpr char kReceiving[] = "/manifest";
 constexpr char kComplete[] = "/complete";
 constexpr char kUnsettled[] = ".part";
 constexpr char kFetchAgain[] = "It is fetched again.";
+// Or a slow disk holds up the receiver for so long, when a file settles, that it seems to be gone.
+constexpr uint64_t kUnsyncedBytesMax = 16 << 20;
 
 // Writes into the state where it begins, and with that shows that RocksDB can open it.
 absl::Status WriteInstalledRecord(const StorageOptions& options, const std::string& directory,
@@ -244,12 +246,22 @@ absl::Status IncomingSnapshot::OpenWanted() {
   if (!status.ok()) return FromRocksStatus(status, "cannot create " + path);
   // With its room given to it before, each sync has less to do. Some file systems cannot do that.
   open_room_ = open_->Allocate(0, file.bytes).ok() ? file.bytes : 0;
+  unsynced_bytes_ = 0;
   return absl::OkStatus();
 }
 
 // Of a source that is beside writes each part is on the disk before the next is written, so that
 // the syncs of a log on the same disk, of this node or of another, find little in their way. Else
 // the disk writes while the next is received.
+rocksdb::Status IncomingSnapshot::Store(uint64_t part_bytes) {
+  unsynced_bytes_ += part_bytes;
+  if (part_bytes == kSnapshotPartBytesMax && unsynced_bytes_ < kUnsyncedBytesMax) {
+    return open_->RangeSync(open_bytes_ - part_bytes, part_bytes);
+  }
+  unsynced_bytes_ = 0;
+  return open_->Sync();
+}
+
 absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   const SnapshotFile& file = *WantedFile();
   if (open_ == nullptr) {
@@ -258,11 +270,7 @@ absl::Status IncomingSnapshot::Append(std::string_view bytes) {
   open_bytes_ += bytes.size();
   const bool whole = open_bytes_ == file.bytes;
   rocksdb::Status status = open_->Append(rocksdb::Slice(bytes.data(), bytes.size()));
-  if (status.ok() && !whole) {
-    status = bytes.size() < kSnapshotPartBytesMax
-                 ? open_->Sync()
-                 : open_->RangeSync(open_bytes_ - bytes.size(), bytes.size());
-  }
+  if (status.ok() && !whole) status = Store(bytes.size());
   if (!status.ok()) return FromRocksStatus(status, "cannot write " + PathOf(file.name));
   if (!whole) return absl::OkStatus();
   if (absl::Status settled = AwaitSettled(); !settled.ok()) return settled;

@@ -27,8 +27,9 @@
 #include "storage/trash.h"
 
 namespace rocksdb {
+class Status;
 class WritableFile;
-}
+}  // namespace rocksdb
 
 namespace skein {
 
@@ -100,6 +101,8 @@ class IncomingSnapshot {
   absl::Status CreateEmptyFiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status OpenWanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Append(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of the open file the last `part_bytes`.
+  rocksdb::Status Store(uint64_t part_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Settle(const std::string& name, std::unique_ptr<rocksdb::WritableFile> file) const;
   absl::Status AwaitSettled() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropOpen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -126,8 +129,9 @@ class IncomingSnapshot {
   // The first file that was not received yet, if some of it was since this object was made.
   std::unique_ptr<rocksdb::WritableFile> open_ ABSL_GUARDED_BY(mu_);
   uint64_t open_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t open_room_ ABSL_GUARDED_BY(mu_) = 0;  // what the disk has given it already
-  std::string suspect_ ABSL_GUARDED_BY(mu_);     // the file that was last found not to be sound
+  uint64_t unsynced_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of these
+  uint64_t open_room_ ABSL_GUARDED_BY(mu_) = 0;       // what the disk has given it already
+  std::string suspect_ ABSL_GUARDED_BY(mu_);  // the file that was last found not to be sound
 };
 
 }  // namespace skein

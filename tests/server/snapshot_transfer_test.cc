@@ -2,8 +2,12 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
+#include <thread>
 
+#include "common/mutex.h"
+#include "replication/grpc/wire_codec.h"
 #include "server/snapshot_client.h"
 #include "server/snapshot_service.h"
 #include "tests/storage/snapshot_fixture.h"
@@ -49,9 +53,9 @@ class SnapshotTransferTest : public SnapshotTest {
     server_.reset();
     service_.reset();
   }
-  void StartClient() {
-    client_ =
-        std::make_unique<SnapshotClient>(&target_gate_, target_.incoming(), target_.events.get());
+  void StartClient(const std::map<std::string, std::string>& own_addresses = {}) {
+    client_ = std::make_unique<SnapshotClient>(&target_gate_, target_.incoming(),
+                                               target_.events.get(), own_addresses);
   }
 
   uint64_t Fetch(int port, Index at_least = Index(1)) {
@@ -87,6 +91,7 @@ class SnapshotTransferTest : public SnapshotTest {
   }
 
   struct Receiver;
+  struct RawReceiver;
 
   HelloGate source_gate_{IdentityOf("n1"), "127.0.0.1:1", nullptr};
   HelloGate target_gate_{IdentityOf("n2"), "127.0.0.1:2", nullptr};
@@ -107,6 +112,100 @@ TEST_F(SnapshotTransferTest, BringsTheWholeState) {
   service_->Stop();
   StopServing();
   EXPECT_TRUE(source_.BecomesEmpty("snapshots"));
+}
+
+TEST_F(SnapshotTransferTest, ComesFromWhereThisNodeReachesTheSource) {
+  Serve();
+  FaultProxy proxy;
+  const FreePort port;
+  const int link = proxy.AddLink(port.number(), port_);
+  const FreePort nobody;
+  StartClient({{"n1", "127.0.0.1:" + std::to_string(port.number())}, {"n3", "127.0.0.1:1"}});
+  ExpectTheSameState(Await(Fetch(nobody.number())));
+  EXPECT_EQ(proxy.Stats(link).accepted, 1u);
+}
+
+// The other end of a stream, message by message.
+struct SnapshotTransferTest::RawReceiver {
+  explicit RawReceiver(int port)
+      : stub(v1::Snapshots::NewStub(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                                        grpc::InsecureChannelCredentials()))),
+        stream(stub->Fetch(&context)) {}
+
+  void Ask(const HelloGate& gate, bool tells_taken) {
+    v1::FetchRequest request;
+    grpc::Slice hello;
+    ASSERT_TRUE(EncodeHello(gate.HelloTo(NodeIdOf("n1"))).DumpToSingleSlice(&hello).ok());
+    request.set_hello(hello.begin(), hello.size());
+    request.set_at_least_index(1);
+    request.set_tells_taken(tells_taken);
+    ASSERT_TRUE(stream->Write(request));
+    ASSERT_TRUE(stream->Read(&response));
+    ASSERT_TRUE(response.has_manifest());
+    EXPECT_TRUE(response.hears_taken());
+    total = DecodeSnapshotManifest(response.manifest())->TotalBytes();
+  }
+  bool Read() {
+    if (!stream->Read(&response)) return false;
+    received += response.part().bytes().size();
+    return true;
+  }
+  void TellTaken() {
+    v1::FetchRequest receipt;
+    receipt.set_taken(received);
+    stream->Write(receipt);
+  }
+
+  grpc::ClientContext context;
+  std::unique_ptr<v1::Snapshots::Stub> stub;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::FetchRequest, v1::FetchResponse>> stream;
+  v1::FetchResponse response;
+  uint64_t total = 0;
+  uint64_t received = 0;
+};
+
+TEST_F(SnapshotTransferTest, ASourceWaitsUntilWhatItHasSentIsTaken) {
+  constexpr uint64_t kUntakenBytesMax = 50'000;
+  Serve({.untaken_bytes_max = kUntakenBytesMax});
+  RawReceiver receiver(port_);
+  ASSERT_NO_FATAL_FAILURE(receiver.Ask(target_gate_, /*tells_taken=*/true));
+  while (receiver.received <= kUntakenBytesMax) ASSERT_TRUE(receiver.Read());
+  ASSERT_LT(receiver.received, receiver.total);
+  Notification more;
+  std::thread reader([&] {
+    EXPECT_TRUE(receiver.Read());
+    more.Notify();
+  });
+  EXPECT_FALSE(more.WaitFor(std::chrono::milliseconds(150)));
+  receiver.TellTaken();
+  EXPECT_TRUE(more.WaitFor(kPatience));
+  reader.join();
+  do receiver.TellTaken();
+  while (receiver.Read());
+  EXPECT_TRUE(receiver.stream->Finish().ok());
+  EXPECT_EQ(receiver.received, receiver.total);
+}
+
+TEST_F(SnapshotTransferTest, AReceiverOfAnOlderReleaseIsNotWaitedFor) {
+  Serve({.untaken_bytes_max = 50'000});
+  RawReceiver receiver(port_);
+  ASSERT_NO_FATAL_FAILURE(receiver.Ask(target_gate_, /*tells_taken=*/false));
+  receiver.stream->WritesDone();
+  while (receiver.Read()) continue;
+  EXPECT_TRUE(receiver.stream->Finish().ok());
+  EXPECT_EQ(receiver.received, receiver.total);
+}
+
+// Nor one that has asked, and takes nothing.
+TEST_F(SnapshotTransferTest, AStreamThatAsksForNothingDoesNotHoldUpTheEnd) {
+  Serve({.untaken_bytes_max = 1});
+  RawReceiver waits(port_);
+  ASSERT_NO_FATAL_FAILURE(waits.Ask(target_gate_, /*tells_taken=*/true));
+  RawReceiver silent(port_);
+  service_->Stop();
+  EXPECT_EQ(silent.stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  while (waits.Read()) continue;
+  EXPECT_EQ(waits.stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST_F(SnapshotTransferTest, GoesOnAfterBrokenConnections) {

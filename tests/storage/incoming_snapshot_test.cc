@@ -105,6 +105,30 @@ TEST_F(IncomingSnapshotTest, ARestartKeepsWholeTableFiles) {
   ExpectInstalls();
 }
 
+// The disk writes such parts while the next is received.
+TEST_F(IncomingSnapshotTest, PartsOfTheLargestSizeAreDurableWithTheirFile) {
+  source_.Apply(chain_.Puts(Term(1), 2, 3 * kSnapshotPartBytesMax));
+  snapshot_ = Take(chain_.last().at.index);
+  const auto send = [this](size_t parts) {
+    return SendParts(*snapshot_, target_.incoming(), parts, kSnapshotPartBytesMax);
+  };
+  Begin();
+  while (target_.incoming()->Next()->bytes <= kSnapshotPartBytesMax) ASSERT_TRUE(send(1).ok());
+  target_.world.fs().FailSyncsOf("*.part");
+  const absl::Status failed = send(1);
+  EXPECT_FALSE(failed.ok() || absl::IsDataLoss(failed)) << failed;
+  EXPECT_FALSE(FileExists(target_.File("incoming")));
+  target_.world.fs().FailSyncsOf("");
+  Begin();
+  while (!target_.incoming()->Next()->file.starts_with("MANIFEST")) ASSERT_TRUE(send(1).ok());
+  target_.world.LosePower({.sound_bytes = 100, .garbage_bytes = 100});
+  target_.Open();
+  Begin();
+  EXPECT_EQ(target_.incoming()->bytes_done(), TableBytes());
+  ASSERT_TRUE(send(kAllParts).ok());
+  ExpectInstalls();
+}
+
 // RocksDB has written to it by then, and has put files of its own in the place of some.
 TEST_F(IncomingSnapshotTest, ACrashBeforeItBecomesCompleteKeepsTheTableFiles) {
   Begin();

@@ -78,6 +78,13 @@ class FaultyFs::WritableFile final : public rocksdb::FSWritableFileOwnerWrapper 
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
     return SyncWith(&FSWritableFile::Sync, options, debug);
   }
+  // May fail as a sync does, and makes nothing durable.
+  IOStatus RangeSync(uint64_t offset, uint64_t bytes, const IOOptions& options,
+                     IODebugContext* debug) override {
+    return fs_->Sync(name_, [&] {
+      return FSWritableFileOwnerWrapper::RangeSync(offset, bytes, options, debug);
+    });
+  }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
     return SyncWith(&FSWritableFile::Fsync, options, debug);
   }
