@@ -115,9 +115,8 @@ void MembershipWatch::ForgetDirectories(const MembershipsInForce& memberships) {
   }
   for (const Member& member : memberships.newest.membership.members) {
     const Member* before = memberships_.newest.membership.Find(member.id);
-    const bool added_again =
-        before != nullptr && before->incarnation != 0 && member.incarnation == 0;
-    if (added_again) kept.erase(member.id);
+    const bool added = used_ && (before == nullptr || before->incarnation != 0);
+    if (added && member.incarnation == 0) kept.erase(member.id);
   }
   parts_.directory->ForgetPeersExcept(std::move(kept));
 }

@@ -189,6 +189,13 @@ TEST_F(MembershipWatchTest, TheDirectoryOfARemovedMemberIsForgotten) {
   // Removed and added again, seen at once.
   Use(At(9, {Self(), Nowhere("n3")}));
   EXPECT_TRUE(directory_->CheckPeer(n3, 2).ok());
+  // The same before the removal is known to be committed.
+  const MembershipAt committed = At(9, {Self(), Nowhere("n3")});
+  Use(committed, At(10, {Self()}));
+  EXPECT_FALSE(directory_->CheckPeer(n3, 3).ok());
+  Use(committed, At(11, {Self(), Nowhere("n3")}));
+  EXPECT_TRUE(directory_->CheckPeer(n3, 3).ok());
+  EXPECT_FALSE(directory_->CheckPeer(n3, 4).ok());
 }
 
 TEST_F(MembershipWatchTest, TheDirectoriesThatStreamsHaveShownAreToBeRecorded) {

@@ -185,8 +185,11 @@ void Checker::AfterPerform(size_t node, const Replica& replica) {
 void Checker::CheckCommit(size_t node, const Core& core) {
   const Log& log = core.log();
   if (log.commit() > log.last_index()) Violate(NodeName(node) + " has committed what it has not");
-  // A damaged log is shorter than the state until it is repaired.
-  if (!core.damaged() && (core.applied() > log.commit() || core.applied() > log.durable())) {
+  // An installed state needs no log: a start lets the log begin anew after it. A damaged log is
+  // shorter than the state until it is repaired.
+  const std::optional<LogBase>& origin = disks_[node]->state.origin;
+  const Index stored = std::max(log.durable(), origin ? origin->point.at.index : Index());
+  if (!core.damaged() && (core.applied() > log.commit() || core.applied() > stored)) {
     Violate(NodeName(node) + " has applied what is not committed and durable");
   }
   if (log.commit() <= commit_checked_[node]) return;

@@ -111,9 +111,10 @@ class Pinned(unittest.TestCase):
         for line in (HERE / 'pinned_seeds.txt').read_text().splitlines():
             if not line or line.startswith('#'):
                 continue
-            seed = line.split()[0]
+            seed, faults = re.match(r'(\d+)(?: with (\S+))?', line).groups()
             with self.subTest(seed=seed):
-                result = run(BIN / 'skein_sim', '--seeds', seed, '--quiet', '--twice', 1)
+                result = run(BIN / 'skein_sim', '--seeds', seed, '--quiet', '--twice', 1,
+                             *(['--with', faults] if faults else []))
                 self.assertEqual(result.returncode, 0, result.stdout[-2000:])
 
 

@@ -61,6 +61,16 @@ void SimNode::MaybeUpgrade() {
   context_.coverage->Count(version_ == kProtocolVersion ? Mark::kUpgrade : Mark::kOldVersion);
 }
 
+// Who was not always a member may have been removed and added again, with another data directory.
+void SimNode::ForgetReturned(const LogRecovery& recovery) {
+  std::erase_if(disk_.peers, [&](const auto& peer) {
+    return recovery.base.membership.Find(peer.first) == nullptr ||
+           std::ranges::any_of(recovery.memberships, [&](const MembershipAt& at) {
+             return at.membership.Find(peer.first) == nullptr;
+           });
+  });
+}
+
 void SimNode::Start() {
   CompleteInstall();
   process_ = std::make_unique<Process>();
@@ -74,9 +84,11 @@ void SimNode::Start() {
   process.state = std::make_unique<SimStateMachine>(context_, node_, &disk_, random.Fork("state"));
   ReplicaOptions options = context_.options->replica;
   options.core.protocol_version = version_;
+  LogRecovery recovery = *process.log_store->Recover();
+  ForgetReturned(recovery);
   process.replica = std::make_unique<Replica>(
-      options, NodeId(node_ + 1), *process.log_store->Recover(), process.log_store.get(),
-      process.state.get(), static_cast<Transport*>(this), static_cast<SnapshotFetcher*>(this),
+      options, NodeId(node_ + 1), std::move(recovery), process.log_store.get(), process.state.get(),
+      static_cast<Transport*>(this), static_cast<SnapshotFetcher*>(this),
       static_cast<Observer*>(this), &clock_, random.Fork("replica"));
   process.server = std::make_unique<SimServer>(
       context_, node_, disk_.history, process.replica.get(), process.state.get(), &clock_, rpc_);
@@ -244,8 +256,14 @@ void SimNode::OnMembership(const MembershipsInForce& memberships) {
   if (memberships.newest.index < process_->memberships.newest.index) {
     context_.coverage->Count(Mark::kMembershipBack);
   }
-  process_->memberships = memberships;
-  std::erase_if(disk_.peers, [&](const auto& peer) { return !memberships.IsMember(peer.first); });
+  const Membership before = std::exchange(process_->memberships, memberships).newest.membership;
+  std::erase_if(disk_.peers, [&](const auto& peer) {
+    const Member* member = memberships.newest.membership.Find(peer.first);
+    const Member* earlier = before.Find(peer.first);
+    const bool added = member != nullptr && member->incarnation == 0 &&
+                       (earlier == nullptr || earlier->incarnation != 0);
+    return added || !memberships.IsMember(peer.first);
+  });
 }
 
 // A leader puts the incarnations of who it talks to in the log, sooner or later.

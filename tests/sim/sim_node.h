@@ -139,6 +139,7 @@ class SimNode final : public EventSink,
   void End();
   void OnFatal();
   void MaybeUpgrade();
+  void ForgetReturned(const LogRecovery& recovery);
   void CrashAmidInstall();
   void CheckUnderstood(const SimNode& receiver, const Message& message) const;
 
