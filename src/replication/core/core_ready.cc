@@ -97,7 +97,7 @@ void Core::HandToState(EntryPtr entry) {
 }
 
 // The log is kept for the state database, and for every member as far as the budget goes (R20);
-// for who takes a snapshot, from that snapshot on until it is level. One entry more is kept: what
+// for who takes a snapshot, from that snapshot on until it lacks few. One entry more is kept: what
 // is sent to a member is preceded by the term and chain of the entry that it has. In steps, so that
 // the store is not asked for every entry.
 void Core::TakeTrim() {
